@@ -1,0 +1,38 @@
+# `make demo` and `make test` do all their own set-up in .venv.
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-all lint benchmark synth clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: .venv/.installed ## .venv with microzone and its tools
+
+.venv/.installed: pyproject.toml tools/setup.sh
+	tools/setup.sh
+
+demo: setup ## an experiment on float, fixed and RTL: verdict and figure in demo-output/
+	$(BIN)/microzone demo
+
+test: lint ## everything that takes minutes
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+
+test-all: lint ## the slow tests too
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: setup ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@mkdir -p .venv/typing/microzone
+	@for folder in golden_model gateware sim boards tools; do \
+	    ln -sfn ../../../$$folder .venv/typing/microzone/$$folder; done
+	MYPYPATH=.venv/typing $(BIN)/mypy -p microzone
+
+benchmark: setup ## steps a second of each model, in one run
+	$(BIN)/python benchmarks/throughput.py
+
+synth: setup ## logic cells, DSPs and Fmax of the core on the iCE40 UP5K
+	$(BIN)/python -m microzone.boards.synthesis
+
+clean: ## remove .venv and all that is generated
+	rm -rf .venv build dist *.egg-info demo-output waves .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Boards that stand in for the VLSI prosthesis, and the synthesis for them."""

@@ -1,0 +1,7 @@
+"""The chip in Amaranth HDL, bit for bit the fixed-point model of ``microzone.golden_model``."""
+
+from .events import EventKind
+from .microcircuit import Microcircuit, Parameter
+from .step_timer import StepTimer
+
+__all__ = ["EventKind", "Microcircuit", "Parameter", "StepTimer"]

@@ -1,0 +1,78 @@
+"""Where Yosys is, and Verilog from a component.
+
+Amaranth needs Yosys to write Verilog. A user's own is taken where it is recent enough, else the YoWASP
+build that pip installs beside this package.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import rtlil, verilog
+
+__all__ = ["ToolError", "find_tool", "to_rtlil", "to_verilog"]
+
+_OLDEST_YOSYS = (0, 40)
+"""What Amaranth 0.5 accepts; Debian 12 ships 0.23."""
+
+
+class ToolError(RuntimeError):
+    """A tool that is missing or failed; the message says how to get it or where its log is."""
+
+
+def find_tool(name: str) -> str:
+    """Path of a Yosys or nextpnr program: ``$NAME``, then PATH, then YoWASP from pip.
+
+    Parameters
+    ----------
+    name : str
+        Such as ``"yosys"`` or ``"nextpnr-ice40"``.
+
+    Raises
+    ------
+    ToolError
+        If it is nowhere.
+    """
+    chosen = os.environ.get(name.upper().replace("-", "_"))
+    if chosen:
+        return chosen
+    native = shutil.which(name)
+    if native and (name != "yosys" or _yosys_version(native) >= _OLDEST_YOSYS):
+        return native
+    packaged = Path(sysconfig.get_path("scripts")) / f"yowasp-{name}"
+    found = shutil.which(str(packaged)) or shutil.which(packaged.name)
+    if not found:
+        raise ToolError(f"{name}: not found; get it with: pip install yowasp-{name}")
+    return found
+
+
+def _yosys_version(path: str) -> tuple[int, int]:
+    printed = subprocess.run([path, "-V"], capture_output=True, text=True).stdout
+    match = re.search(r"Yosys (\d+)\.(\d+)", printed)
+    return (int(match[1]), int(match[2])) if match else (0, 0)
+
+
+def to_rtlil(component: Any, name: str) -> str:
+    """RTLIL of a component, without source locations: equal text for equal hardware."""
+    return str(rtlil.convert(component, name=name, emit_src=False))
+
+
+def to_verilog(component: Any, name: str) -> str:
+    """SystemVerilog of a component, its ports named ``member__part``; ToolError without Yosys."""
+    before = os.environ.get("YOSYS")
+    os.environ["YOSYS"] = find_tool("yosys")
+    try:
+        text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+        # Icarus runs an `always @*` only once an input changes, `always_comb` at time 0 too.
+        return str(text).replace("always @*", "always_comb")
+    finally:
+        if before is None:
+            del os.environ["YOSYS"]
+        else:
+            os.environ["YOSYS"] = before

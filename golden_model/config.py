@@ -1,0 +1,429 @@
+"""The configuration of a chip: physical units in TOML, checked once, quantised in one place.
+
+One :class:`ChipConfig` drives the float model, the fixed-point model, the gateware and the benches. What
+the formats cannot represent is refused here, with the field, the value and the limit; what only loses
+precision is warned about (:class:`PrecisionWarning`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import tomllib
+import warnings
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pydantic
+import tomli_w
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+
+from .fixed import SQ, UQ, QFormat, quantize
+
+__all__ = [
+    "ChannelDetection",
+    "ChipConfig",
+    "ConfigError",
+    "PrecisionWarning",
+    "QuantisedParameters",
+]
+
+_REFUSED_ERROR = 0.01
+"""A parameter whose quantised value is off by more than this share is refused ..."""
+_WARNED_ERROR = 0.001
+"""... and by more than this share, warned about."""
+_ACCUMULATOR_BITS = 62
+"""Bits that the fixed-point model's 64-bit integers leave for a product or a sum."""
+
+
+class ConfigError(ValueError):
+    """A configuration that is malformed or that its formats cannot represent."""
+
+
+class PrecisionWarning(UserWarning):
+    """A configuration that works, with a parameter visibly off its real value."""
+
+
+def _as_format(value: Any) -> Any:
+    return QFormat.parse(value) if isinstance(value, str) else value
+
+
+Format = Annotated[
+    QFormat,
+    pydantic.BeforeValidator(_as_format),
+    PlainSerializer(str, return_type=str),
+]
+
+
+def _ascending(band: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < band[0] < band[1]:
+        raise ValueError(f"needs 0 < low < high, got {band[0]:g} and {band[1]:g}")
+    return band
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Time(_Section):
+    """``[time]``."""
+
+    step_s: float = Field(default=0.002, gt=0)
+
+
+class Trace(_Section):
+    """``[trace]``: process 1, the decaying trace that a CS detection starts."""
+
+    start: float = Field(default=1.0, gt=0)
+    end: float = Field(default=0.47, ge=0)
+    duration_s: float = Field(default=0.3, gt=0)
+
+
+class Threshold(_Section):
+    """``[threshold]``: process 3, the decision threshold of the Purkinje cell."""
+
+    level: float = Field(default=0.188, gt=0)
+
+
+class Delay(_Section):
+    """``[noi]`` and ``[eligibility]``: processes 5 and 7, the latency of the nucleo-olivary inhibition."""
+
+    delay_s: float = Field(default=0.1, ge=0)
+
+
+class Weight(_Section):
+    """``[weight]``: the memory parameter w."""
+
+    initial: float = 0.5
+
+
+class Plasticity(_Section):
+    """``[plasticity]``: process 8; potentiation a step, depression an event."""
+
+    potentiation: float = Field(default=3.36e-5, ge=0)
+    depression: float = Field(default=0.0161, ge=0)
+
+
+class Recalibration(_Section):
+    """``[recalibration]``: the period is read; no model of this version recalibrates yet."""
+
+    enabled: Literal[False] = False
+    period_s: float = Field(default=150.0, gt=0)
+
+
+class ChannelDetection(_Section):
+    """``[detection.pn]`` and ``[detection.io]``: from raw samples to events (see ``detection``).
+
+    `threshold` is a multiple of the channel's long-run mean variability, or, with
+    ``relative = false``, a variability in counts of the analogue-digital converter.
+    """
+
+    threshold: float = Field(default=3.75, gt=0)
+    relative: bool = True
+    mean_tau_s: float = Field(default=0.1, gt=0)
+    smooth_tau_s: float = Field(default=0.0025, gt=0)
+    variability_tau_s: float = Field(default=10.0, gt=0)
+    refractory_s: float = Field(default=0.05, ge=0)
+    settle_s: float = Field(default=0.1, ge=0)
+    bandpass_hz: Annotated[tuple[float, float], AfterValidator(_ascending)] | None = None
+
+
+class Detection(_Section):
+    """``[detection]``: one section a channel."""
+
+    pn: ChannelDetection = ChannelDetection()
+    io: ChannelDetection = ChannelDetection()
+
+
+class Stimulation(_Section):
+    """``[stimulation]``: the pulse train that a CR sends to the facial nucleus."""
+
+    rate_hz: float = Field(default=80.0, gt=0)
+    width_s: float = Field(default=1e-4, gt=0)
+    duration_s: float = Field(default=0.15, gt=0)
+
+
+class Formats(_Section):
+    """``[formats]``: the word of each quantity in the fixed-point model and the gateware."""
+
+    weight: Format = UQ(0, 32)
+    trace: Format = UQ(1, 20)
+    threshold: Format = UQ(0, 24)
+    potentiation: Format = UQ(0, 32)
+    depression: Format = UQ(0, 32)
+    sample: Format = SQ(16, 0)
+    detection_state: Format = SQ(17, 20)
+    detection_gain: Format = UQ(4, 4)
+    filter_state: Format = SQ(18, 8)
+    filter_coefficient: Format = SQ(2, 16)
+
+
+class QuantisedParameters(_Section):
+    """The raw words of the microcircuit, in the formats of ``[formats]``.
+
+    `threshold` is in its own format; ``threshold_shift`` moves it to the scale of S = w·T.
+    """
+
+    weight_initial: int
+    trace_start: int
+    trace_slope: int
+    threshold: int
+    threshold_shift: int
+    potentiation: int
+    depression: int
+    potentiation_shift: int
+    depression_shift: int
+
+
+class ChipConfig(_Section):
+    """Everything that one chip is configured with, in physical units.
+
+    Raises
+    ------
+    ConfigError
+        From :meth:`make`, :meth:`from_toml` and :meth:`load`: one line naming field, value and limit.
+    """
+
+    time: Time = Time()
+    trace: Trace = Trace()
+    threshold: Threshold = Threshold()
+    noi: Delay = Delay()
+    eligibility: Delay = Delay()
+    weight: Weight = Weight()
+    plasticity: Plasticity = Plasticity()
+    recalibration: Recalibration = Recalibration()
+    detection: Detection = Detection()
+    stimulation: Stimulation = Stimulation()
+    formats: Formats = Formats()
+
+    # --- making and storing -------------------------------------------------------------------
+
+    @classmethod
+    def make(cls, **sections: Any) -> ChipConfig:
+        """A configuration from section dictionaries: ``make(noi={"delay_s": 0.0})``."""
+        try:
+            return cls.model_validate(sections)
+        except pydantic.ValidationError as error:
+            raise ConfigError(_one_line(error)) from None
+
+    @classmethod
+    def from_toml(cls, text: str) -> ChipConfig:
+        """A configuration from TOML text."""
+        try:
+            sections = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"not TOML: {error}") from None
+        return cls.make(**sections)
+
+    @classmethod
+    def load(cls, path: Path | str) -> ChipConfig:
+        """A configuration from a TOML file; the message names the file."""
+        try:
+            return cls.from_toml(Path(path).read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ConfigError(f"{path}: {reason}") from None
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+    def to_toml(self) -> str:
+        """The complete configuration as TOML text; :meth:`from_toml` gives an equal one back."""
+        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
+
+    def replace(self, **sections: dict[str, Any]) -> ChipConfig:
+        """A copy with some fields changed: ``replace(plasticity={"depression": 0.02})``."""
+        merged = self.model_dump()
+        for name, fields in sections.items():
+            merged[name] = {**merged.get(name, {}), **fields}
+        return self.make(**merged)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the complete TOML text, in hex: what a board reports as its configuration."""
+        return hashlib.sha256(self.to_toml().encode()).hexdigest()
+
+    # --- derived integers ---------------------------------------------------------------------
+
+    def steps(self, seconds: float) -> int:
+        """A duration in steps, rounded."""
+        return round(seconds / self.time.step_s)
+
+    @property
+    def trace_steps(self) -> int:
+        """K: steps for which one detection keeps the trace active, and a CR the inhibitory pulse."""
+        return self.steps(self.trace.duration_s)
+
+    @property
+    def eligibility_delay_steps(self) -> int:
+        """D of process 7."""
+        return self.steps(self.eligibility.delay_s)
+
+    @property
+    def noi_delay_steps(self) -> int:
+        """max(D, 1) of process 5: one step at least, which keeps the loop causal."""
+        return max(self.steps(self.noi.delay_s), 1)
+
+    @property
+    def trace_slope(self) -> float:
+        """Fall of the trace a step: (start - end) / K."""
+        return (self.trace.start - self.trace.end) / self.trace_steps
+
+    @property
+    def scaled_format(self) -> QFormat:
+        """Format of S = w·T at full width."""
+        weight, trace = self.formats.weight, self.formats.trace
+        return QFormat(
+            weight.signed or trace.signed,
+            weight.integer_bits + trace.integer_bits,
+            weight.fraction_bits + trace.fraction_bits,
+        )
+
+    @property
+    def quantised(self) -> QuantisedParameters:
+        """The raw words of the microcircuit's parameters."""
+        formats = self.formats
+        return QuantisedParameters(
+            weight_initial=quantize(self.weight.initial, formats.weight),
+            trace_start=quantize(self.trace.start, formats.trace),
+            trace_slope=quantize(self.trace_slope, formats.trace),
+            threshold=quantize(self.threshold.level, formats.threshold),
+            threshold_shift=self.scaled_format.fraction_bits - formats.threshold.fraction_bits,
+            potentiation=quantize(self.plasticity.potentiation, formats.potentiation),
+            depression=quantize(self.plasticity.depression, formats.depression),
+            potentiation_shift=formats.weight.fraction_bits - formats.potentiation.fraction_bits,
+            depression_shift=formats.weight.fraction_bits - formats.depression.fraction_bits,
+        )
+
+    # --- what the formats can represent -------------------------------------------------------
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        self._check_durations()
+        self._check_formats()
+        self._check_microcircuit()
+        return self
+
+    def _check_durations(self) -> None:
+        for field, seconds, least in (
+            ("trace.duration_s", self.trace.duration_s, 1),
+            ("noi.delay_s", self.noi.delay_s, 0),
+            ("eligibility.delay_s", self.eligibility.delay_s, 0),
+        ):
+            steps = seconds / self.time.step_s
+            if abs(steps - round(steps)) > 1e-6 * max(steps, 1.0):
+                raise ValueError(
+                    f"{field} = {seconds:g}: {steps:.6g} steps of time.step_s = {self.time.step_s:g}, "
+                    "must be a whole number"
+                )
+            if not least <= round(steps) <= 65535:
+                raise ValueError(f"{field} = {seconds:g}: {round(steps)} steps, limits are {least} and 65535")
+        for name, channel in (("pn", self.detection.pn), ("io", self.detection.io)):
+            if channel.refractory_s < self.time.step_s:
+                raise ValueError(
+                    f"detection.{name}.refractory_s = {channel.refractory_s:g}: at least one step, "
+                    f"time.step_s = {self.time.step_s:g}, so that no step holds two events"
+                )
+
+    def _check_formats(self) -> None:
+        formats = self.formats
+        if formats.trace.signed or formats.threshold.signed:
+            raise ValueError("formats.trace, formats.threshold: unsigned only, use UQ(...)")
+        if formats.potentiation.signed or formats.depression.signed:
+            raise ValueError("formats.potentiation, formats.depression: unsigned only, use UQ(...)")
+        width = formats.weight.width + formats.trace.width
+        if width > _ACCUMULATOR_BITS:
+            raise ValueError(
+                f"formats.weight, formats.trace: their product has {width} bits, limit is {_ACCUMULATOR_BITS}"
+            )
+        if formats.threshold.fraction_bits > self.scaled_format.fraction_bits:
+            raise ValueError(
+                f"formats.threshold = {formats.threshold}: more fraction bits than w*T has, "
+                f"limit is {self.scaled_format.fraction_bits}"
+            )
+        if formats.threshold.integer_bits + self.scaled_format.fraction_bits > _ACCUMULATOR_BITS:
+            raise ValueError(
+                f"formats.threshold = {formats.threshold}: too wide on the scale of w*T, limit is "
+                f"{_ACCUMULATOR_BITS - self.scaled_format.fraction_bits} integer bits"
+            )
+        for name, fmt in (("potentiation", formats.potentiation), ("depression", formats.depression)):
+            if fmt.fraction_bits > formats.weight.fraction_bits:
+                raise ValueError(
+                    f"formats.{name} = {fmt}: finer than w, limit is the "
+                    f"{formats.weight.fraction_bits} fraction bits of formats.weight"
+                )
+            if fmt.integer_bits + formats.weight.fraction_bits > _ACCUMULATOR_BITS:
+                raise ValueError(
+                    f"formats.{name} = {fmt}: too wide on the scale of w, limit is "
+                    f"{_ACCUMULATOR_BITS - formats.weight.fraction_bits} integer bits"
+                )
+
+    def _check_microcircuit(self) -> None:
+        formats = self.formats
+        if not self.trace.start > self.trace.end:
+            raise ValueError(
+                f"trace.end = {self.trace.end:g}: must be below trace.start = {self.trace.start:g}"
+            )
+        _check_value("trace.start", self.trace.start, formats.trace)
+        _check_value("trace (start - end)/steps", self.trace_slope, formats.trace)
+        _check_value("weight.initial", self.weight.initial, formats.weight)
+        _check_value("threshold.level", self.threshold.level, formats.threshold)
+        _check_value("plasticity.potentiation", self.plasticity.potentiation, formats.potentiation)
+        _check_value("plasticity.depression", self.plasticity.depression, formats.depression)
+        highest = formats.weight.max * self.trace.start
+        if not self.threshold.level < highest:
+            raise ValueError(
+                f"threshold.level = {self.threshold.level:g}: outside the range of S = w*T, "
+                f"limit is {highest:.6g}"
+            )
+        last = self.quantised.trace_start - (self.trace_steps - 1) * self.quantised.trace_slope
+        if last < 0:
+            raise ValueError(
+                f"formats.trace = {formats.trace}: too narrow, the rounded slope takes the trace below 0 "
+                f"within {self.trace_steps} steps"
+            )
+        drift = abs(self.quantised.trace_slope * formats.trace.lsb / self.trace_slope - 1) * self.trace_steps
+        if drift > 0.5:
+            warnings.warn(
+                f"formats.trace = {formats.trace}: the rounded slope is {drift:.2f} steps off at the end of "
+                "the trace, CRs may shift",
+                PrecisionWarning,
+                stacklevel=2,
+            )
+
+
+def _check_value(field: str, value: float, fmt: QFormat) -> None:
+    """Refuse or warn of a value that `fmt` misses; ValueError names field, value and limit."""
+    if not fmt.min <= value <= fmt.max:
+        raise ValueError(f"{field} = {value:g}: outside {fmt}, limits are {fmt.min:g} and {fmt.max:.9g}")
+    if value == 0:
+        return
+    quantised = quantize(value, fmt) * fmt.lsb
+    if quantised == 0:
+        raise ValueError(f"{field} = {value:g}: rounds to 0 in {fmt}, limit is {fmt.lsb / 2:.3g}")
+    error = abs(quantised / value - 1)
+    if error > _REFUSED_ERROR:
+        raise ValueError(
+            f"{field} = {value:g}: becomes {quantised:g} in {fmt}, off by {error:.1%}, "
+            f"limit is {_REFUSED_ERROR:.0%}"
+        )
+    if error > _WARNED_ERROR:
+        warnings.warn(
+            f"{field} = {value:g}: becomes {quantised:g} in {fmt}, off by {error:.2%}",
+            PrecisionWarning,
+            stacklevel=2,
+        )
+
+
+def _one_line(error: pydantic.ValidationError) -> str:
+    """The first complaint of pydantic as ``section.field = value: what is wrong``."""
+    first = error.errors(include_url=False, include_context=False)[0]
+    message = first["msg"].removeprefix("Value error, ")
+    field = ".".join(str(part) for part in first["loc"])
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if not field:
+        return message + more
+    given = first["input"]
+    if first["type"] in ("missing", "extra_forbidden") or isinstance(given, dict):
+        return f"{field}: {message}{more}"
+    shown = f"{given:g}" if isinstance(given, float) and math.isfinite(given) else repr(given)
+    return f"{field} = {shown}: {message}{more}"

@@ -1,0 +1,233 @@
+"""Events and result files: what goes into a microcircuit and what comes out, as ``.npz``."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .config import ChipConfig, ConfigError
+
+__all__ = ["MAX_STEPS", "Events", "FileError", "Result", "atomic_write"]
+
+Steps = npt.NDArray[np.int64]
+
+MAX_STEPS = 10**9
+"""Longest file in steps: 23 days at 2 ms, and 8 GB for w."""
+
+
+class FileError(ValueError):
+    """A file that cannot be used; the message names the file and the entry."""
+
+
+@contextmanager
+def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
+    """Open `path` for writing; it appears, whole, when the block ends, and not at all if it fails.
+
+    Raises
+    ------
+    FileError
+        If the folder is missing or cannot be written.
+    """
+    path = Path(path)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(path)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise FileError(f"{path}: cannot be written: {error.strerror}") from None
+        raise
+
+
+def _no_steps() -> Steps:
+    return np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Events:
+    """Detections of one microcircuit, and the triggers of the trials.
+
+    Attributes
+    ----------
+    pn, io : ndarray of int64
+        Steps with a detection in the pontine nuclei (CS) and the inferior olive (US); ascending, unique.
+    n_steps : int
+        Length in steps; every entry is below it.
+    cs, us : ndarray of int64
+        Steps of the trial triggers; empty where there are no trials.
+    samples : ndarray of int64 or None
+        Sample index of each event, in a file that comes from a recording.
+
+    Raises
+    ------
+    FileError
+        If an entry is unsorted, repeated or out of range; the message names the entry.
+    """
+
+    pn: Steps
+    io: Steps
+    n_steps: int
+    cs: Steps = field(default_factory=_no_steps)
+    us: Steps = field(default_factory=_no_steps)
+    samples: Steps | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_steps <= MAX_STEPS:
+            raise FileError(f"n_steps = {self.n_steps}: limits are 1 and {MAX_STEPS}")
+        for name in ("pn", "io", "cs", "us"):
+            _check_ascending(name, getattr(self, name), self.n_steps)
+        if self.samples is not None:
+            _check_ascending("samples", self.samples, None)
+
+    @property
+    def pn_steps(self) -> npt.NDArray[np.bool_]:
+        """P: one bool a step, shape (n_steps,)."""
+        return _dense(self.pn, self.n_steps)
+
+    @property
+    def io_steps(self) -> npt.NDArray[np.bool_]:
+        """I: one bool a step, shape (n_steps,)."""
+        return _dense(self.io, self.n_steps)
+
+    @classmethod
+    def load(cls, path: Path | str) -> Events:
+        """Read an events file.
+
+        Raises
+        ------
+        FileError
+            If the file or an entry is missing or malformed; the message names both.
+        """
+        entries = _load(path, ("pn", "io", "n_steps", "cs", "us", "samples"))
+        try:
+            steps = {name: _as_steps(name, entries[name]) for name in ("pn", "io") if name in entries}
+            for name in ("pn", "io", "n_steps"):
+                if name not in entries:
+                    raise FileError(f"{name}: entry is missing")
+            steps |= {name: _as_steps(name, entries[name]) for name in ("cs", "us") if name in entries}
+            samples = _as_steps("samples", entries["samples"]) if "samples" in entries else None
+            n_steps = entries["n_steps"]
+            if n_steps.size != 1 or n_steps.dtype.kind not in "iu":
+                raise FileError(f"n_steps: must be one whole number, is {n_steps.dtype} of {n_steps.size}")
+            return cls(**steps, n_steps=int(n_steps.item()), samples=samples)
+        except FileError as error:
+            raise FileError(f"{path}: {error}") from None
+
+    def save(self, path: Path | str) -> None:
+        """Write an events file; FileError if it cannot be written."""
+        entries: dict[str, Any] = {"pn": self.pn, "io": self.io, "n_steps": np.int64(self.n_steps)}
+        if self.cs.size or self.us.size:
+            entries |= {"cs": self.cs, "us": self.us}
+        if self.samples is not None:
+            entries["samples"] = self.samples
+        with atomic_write(path) as file:
+            np.savez_compressed(file, **entries)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one model answered to one events file.
+
+    Attributes
+    ----------
+    cr : ndarray of int64
+        Steps with a conditioned response.
+    w : ndarray of float64, shape (n_steps,)
+        w after each step.
+    w_raw : ndarray of int64 or None, same shape
+        Its raw words, for the fixed-point model and the gateware.
+    config : ChipConfig
+        The configuration that was run.
+    """
+
+    cr: Steps
+    w: npt.NDArray[np.float64]
+    w_raw: Steps | None
+    config: ChipConfig
+
+    @classmethod
+    def load(cls, path: Path | str) -> Result:
+        """Read a result file; FileError names the file and the entry."""
+        entries = _load(path, ("cr", "w", "w_raw", "config"))
+        try:
+            for name in ("cr", "w", "config"):
+                if name not in entries:
+                    raise FileError(f"{name}: entry is missing")
+            w = entries["w"]
+            if w.ndim != 1 or w.dtype != np.float64:
+                raise FileError(f"w: must be float64 of one dimension, is {w.dtype} of shape {w.shape}")
+            cr = _as_steps("cr", entries["cr"])
+            _check_ascending("cr", cr, w.size)
+            w_raw = _as_steps("w_raw", entries["w_raw"]) if "w_raw" in entries else None
+            if w_raw is not None and w_raw.shape != w.shape:
+                raise FileError(f"w_raw: has {w_raw.size} entries, w has {w.size}")
+            return cls(cr, w, w_raw, ChipConfig.from_toml(str(entries["config"])))
+        except (FileError, ConfigError) as error:
+            raise FileError(f"{path}: {error}") from None
+
+    def save(self, path: Path | str) -> None:
+        """Write a result file; FileError if it cannot be written."""
+        entries: dict[str, Any] = {"cr": self.cr, "w": self.w, "config": np.array(self.config.to_toml())}
+        if self.w_raw is not None:
+            entries["w_raw"] = self.w_raw
+        with atomic_write(path) as file:
+            np.savez_compressed(file, **entries)
+
+
+def _load(path: Path | str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+    """The named entries that an ``.npz`` file has; FileError if it is not one."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise FileError(f"{path}: not an .npz file")
+            return {name: archive[name] for name in names if name in archive.files}
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or 'not an .npz file'}") from None
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        if isinstance(error, FileError):
+            raise
+        raise FileError(f"{path}: not a readable .npz file ({error})") from None
+
+
+def _as_steps(name: str, entry: npt.NDArray[Any]) -> Steps:
+    if entry.ndim != 1:
+        raise FileError(f"{name}: must have one dimension, has shape {entry.shape}")
+    if entry.size and entry.dtype.kind not in "iu":
+        raise FileError(f"{name}: must be whole numbers, is {entry.dtype}")
+    return entry.astype(np.int64)
+
+
+def _check_ascending(name: str, steps: Steps, limit: int | None) -> None:
+    if not steps.size:
+        return
+    falls = np.flatnonzero(np.diff(steps) <= 0)
+    if falls.size:
+        at = int(falls[0]) + 1
+        raise FileError(f"{name}[{at}] = {steps[at]}: not above the entry before it ({steps[at - 1]})")
+    if steps[0] < 0:
+        raise FileError(f"{name}[0] = {steps[0]}: below 0")
+    if limit is not None and steps[-1] >= limit:
+        raise FileError(f"{name}[{steps.size - 1}] = {steps[-1]}: limit is n_steps - 1 = {limit - 1}")
+
+
+def _dense(steps: Steps, n_steps: int) -> npt.NDArray[np.bool_]:
+    dense = np.zeros(n_steps, np.bool_)
+    dense[steps] = True
+    return dense

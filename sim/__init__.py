@@ -1,0 +1,1 @@
+"""Simulators, cocotb benches, and what they share: drivers, monitors, scenarios, the replay of sessions."""

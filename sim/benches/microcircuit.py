@@ -1,0 +1,253 @@
+"""The microcircuit core at its ports: handshakes, back-pressure, latency, access, faults, reset.
+
+What it computes is compared with ``MicrocircuitFixed`` step by step. Environment: ``MICROZONE_CONFIG`` (TOML)
+and ``MICROZONE_CHANNELS``.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import Any
+
+import cocotb
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, ReadOnly
+from microzone.gateware.events import EventKind, channel_shape
+from microzone.gateware.microcircuit import Microcircuit, Parameter, parameter_formats, word_width
+from microzone.golden_model.config import ChipConfig
+from microzone.golden_model.microcircuit import MicrocircuitFixed
+from microzone.sim.drivers import AccessCodec, Clocked, EventCodec, StreamMonitor, StreamSource, sometimes
+
+_PERIOD_NS = 10
+
+
+class Bench:
+    """The core with its drivers and monitors, and the fixed-point model beside it."""
+
+    def __init__(self, dut: Any) -> None:
+        self.dut = dut
+        self.rng = random.Random(cocotb.RANDOM_SEED)
+        self.config = ChipConfig.from_toml(os.environ["MICROZONE_CONFIG"])
+        self.channels = int(os.environ["MICROZONE_CHANNELS"])
+        self.core = Microcircuit(self.config, self.channels)
+        self.model = MicrocircuitFixed(self.config, self.channels)
+        bits = channel_shape(self.channels).width
+        self.event_code, self.access_code = EventCodec(bits), AccessCodec(bits)
+        self.clock = Clocked(dut.clk, _PERIOD_NS)
+        self.events: StreamSource[int] = StreamSource(self.clock, dut, "events")
+        self.access: StreamSource[int] = StreamSource(self.clock, dut, "access")
+        self.responses = StreamMonitor(self.clock, dut, "responses", self.event_code.decode)
+        self.readback = StreamMonitor(self.clock, dut, "readback", int)
+        self.seed = f"seed {cocotb.RANDOM_SEED}; {os.environ['MICROZONE_AGAIN']}"
+
+    async def start(self) -> None:
+        """Clock and reset; returns once the core is idle."""
+        self.dut.rst.value = 1
+        self.dut.tick.value = 0
+        cocotb.start_soon(Clock(self.dut.clk, _PERIOD_NS, "ns").start())
+        self.responses.start()
+        self.readback.start()
+        await self.reset()
+
+    async def reset(self) -> None:
+        """Reset for two cycles; returns once the core is idle."""
+        await FallingEdge(self.dut.clk)
+        self.dut.rst.value = 1
+        for _ in range(2):
+            await FallingEdge(self.dut.clk)
+        self.dut.rst.value = 0
+        await self.idle(self.core.initialise_cycles + 2)
+
+    async def idle(self, limit: int) -> int:
+        """Wait until `busy` is low; returns the cycles that it took, at most `limit`."""
+        for waited in range(limit + 1):
+            await ReadOnly()
+            if not int(self.dut.busy.value):
+                return waited
+            await FallingEdge(self.dut.clk)
+        raise AssertionError(f"still busy after {limit} cycles; {self.seed}")
+
+    async def tick(self) -> int:
+        """Pulse the tick for one cycle; returns that cycle."""
+        await FallingEdge(self.dut.clk)
+        self.dut.tick.value = 1
+        cycle = self.clock.cycle
+        await FallingEdge(self.dut.clk)
+        self.dut.tick.value = 0
+        return cycle
+
+    async def send(self, channel: int, kind: EventKind) -> None:
+        await self.events.send(self.event_code.encode(channel, kind.value))
+
+    async def read(self, channel: int, parameter: Parameter) -> int:
+        """Raw word of a parameter, as its format reads it."""
+        answered = len(self.readback.taken)
+        await self.access.send(self.access_code.encode(channel, parameter.value))
+        for _ in range(1000):
+            if len(self.readback.taken) > answered:
+                break
+            await FallingEdge(self.dut.clk)
+        word = self.readback.taken[answered][1]
+        fmt = parameter_formats(self.config)[parameter]
+        word &= (1 << fmt.width) - 1
+        return word - (1 << fmt.width) if word > fmt.raw_max else word
+
+    async def write(self, channel: int, parameter: Parameter, word: int) -> None:
+        payload = self.access_code.encode(channel, parameter.value, word % (1 << word_width(self.config)))
+        await self.access.send(payload)
+
+    async def run_step(self, pn: list[bool], io: list[bool]) -> list[int]:
+        """Send detections, tick, wait; returns the channels with a CR in the model, and checks the core's."""
+        before = len(self.responses.taken)
+        detected = [(c, EventKind.PN) for c in range(self.channels) if pn[c]]
+        detected += [(c, EventKind.IO) for c in range(self.channels) if io[c]]
+        self.rng.shuffle(detected)
+        for channel, kind in detected:
+            await self.send(channel, kind)
+        await self.tick()
+        await self.idle(self.core.cycles_per_step * 50)
+        expected = [c for c, fires in enumerate(self.model.step(pn, io)) if fires]
+        got = [event.channel for _, event in self.responses.taken[before:]]
+        kinds = {event.kind for _, event in self.responses.taken[before:]}
+        assert got == expected, f"CRs of channels {got}, expected {expected}; {self.seed}"
+        assert kinds <= {EventKind.CR}, f"kinds {kinds}; {self.seed}"
+        return expected
+
+
+def _draws(bench: Bench, probability: float) -> list[bool]:
+    return [bench.rng.random() < probability for _ in range(bench.channels)]
+
+
+@cocotb.test()
+async def back_pressure(dut: Any) -> None:
+    """Gaps before every event and a reader that is seldom ready: nothing is lost, w and CRs stay equal."""
+    bench = Bench(dut)
+    bench.responses.ready = sometimes(bench.rng, 0.2)
+    bench.readback.ready = sometimes(bench.rng, 0.3)
+    await bench.start()
+    for channel in range(bench.channels):
+        low = bench.config.quantised.weight_initial // 2
+        await bench.write(channel, Parameter.WEIGHT, low)
+        bench.model.weight[channel] = low
+    crs = 0
+    for _ in range(120):
+        crs += len(await bench.run_step(_draws(bench, 0.05), _draws(bench, 0.1)))
+    assert crs, f"the stimulus made no CR; {bench.seed}"
+    for channel in range(bench.channels):
+        word = await bench.read(channel, Parameter.WEIGHT)
+        expected = int(bench.model.weight[channel])
+        assert word == expected, f"w of {channel}: {word:#x}, expected {expected:#x}; {bench.seed}"
+
+
+@cocotb.test()
+async def latency(dut: Any) -> None:
+    """A step and each CR take exactly the cycles that the component states."""
+    bench = Bench(dut)
+    await bench.start()
+    for channel in range(bench.channels):
+        await bench.write(channel, Parameter.WEIGHT, 0)  # fires at once
+        await bench.send(channel, EventKind.PN)
+    ticked = await bench.tick()
+    await bench.idle(bench.core.cycles_per_step)
+    taken = bench.clock.cycle - ticked
+    stated = bench.core.cycles_per_step
+    assert taken == stated, f"a step took {taken} cycles, stated are {stated}"
+    assert len(bench.responses.taken) == bench.channels
+    for cycle, event in bench.responses.taken:
+        got, stated = cycle - ticked, bench.core.latency(event.channel)
+        assert got == stated, f"CR of channel {event.channel} after {got} cycles, stated are {stated}"
+
+
+@cocotb.test()
+async def access_between_steps(dut: Any) -> None:
+    """Every parameter of every channel is written and read back; an access in mid-step waits for its end."""
+    bench = Bench(dut)
+    await bench.start()
+    words: dict[tuple[int, Parameter], int] = {}
+    for channel in range(bench.channels):
+        for parameter, fmt in parameter_formats(bench.config).items():
+            words[channel, parameter] = bench.rng.randint(fmt.raw_min, fmt.raw_max)
+            await bench.write(channel, parameter, words[channel, parameter])
+    for (channel, parameter), word in words.items():
+        got = await bench.read(channel, parameter)
+        assert got == word, f"{parameter} of {channel}: {got:#x}, written {word:#x}; {bench.seed}"
+    ticked = await bench.tick()
+    await bench.write(0, Parameter.WEIGHT, 1)
+    waited = bench.clock.cycle - ticked
+    assert waited >= bench.core.cycles_per_step, f"written {waited} cycles after the tick, within the step"
+    assert await bench.read(0, Parameter.WEIGHT) == 1
+
+
+@cocotb.test()
+async def unknown_addresses(dut: Any) -> None:
+    """Events and accesses that name nothing are refused, reported, and change nothing."""
+    bench = Bench(dut)
+    await bench.start()
+    assert not int(dut.rejected.value)
+    wrong = [(0, 2), (0, 3)]
+    if bench.channels < 1 << bench.event_code.channel_bits:
+        wrong += [(bench.channels, 0), ((1 << bench.event_code.channel_bits) - 1, 1)]
+    for channel, kind in wrong:
+        await bench.reset()
+        await bench.events.send(bench.event_code.encode(channel, kind))
+        await ReadOnly()
+        assert int(dut.rejected.value), f"event (channel {channel}, kind {kind}) was not refused"
+        await bench.run_step([False] * bench.channels, [False] * bench.channels)
+    await bench.reset()
+    await bench.access.send(bench.access_code.encode(0, 3, 1))
+    await ReadOnly()
+    assert int(dut.rejected.value), "write of parameter 3 was not refused"
+    await FallingEdge(dut.clk)
+    answers = len(bench.readback.taken)
+    await bench.access.send(bench.access_code.encode(0, 3))
+    for _ in range(3):
+        await FallingEdge(dut.clk)
+    assert [word for _, word in bench.readback.taken[answers:]] == [0], "a refused read answers 0"
+
+
+@cocotb.test()
+async def lost_ticks(dut: Any) -> None:
+    """One tick during a step waits for its end; a second one is lost and reported."""
+    bench = Bench(dut)
+    await bench.start()
+    await bench.tick()
+    await bench.tick()
+    await ReadOnly()
+    assert not int(dut.overrun.value), "a tick that can wait is no overrun"
+    steps = 0
+    for _ in range(3 * bench.core.cycles_per_step):
+        await FallingEdge(dut.clk)
+        await ReadOnly()
+        steps += int(dut.commit__valid.value) and int(dut.commit__channel.value) == bench.channels - 1
+    assert steps == 2, f"two ticks made {steps} steps"
+    await FallingEdge(dut.clk)
+    dut.tick.value = 1
+    for _ in range(4):
+        await FallingEdge(dut.clk)
+    dut.tick.value = 0
+    await ReadOnly()
+    assert int(dut.overrun.value), "a lost tick was not reported"
+
+
+@cocotb.test()
+async def reset_in_mid_run(dut: Any) -> None:
+    """Reset, at any moment, brings back the configured state: no trace, pulse, detection or w survives."""
+    bench = Bench(dut)
+    await bench.start()
+    for _ in range(20):
+        await bench.run_step(_draws(bench, 0.3), _draws(bench, 0.3))
+    for channel in range(bench.channels):
+        await bench.write(channel, Parameter.WEIGHT, 0)
+        await bench.send(channel, EventKind.PN)
+        await bench.send(channel, EventKind.IO)
+    await bench.tick()
+    for _ in range(bench.rng.randrange(bench.core.cycles_per_step)):
+        await FallingEdge(dut.clk)
+    await bench.reset()
+    bench.model.reset()
+    for _ in range(bench.config.noi_delay_steps + bench.config.eligibility_delay_steps + 20):
+        await bench.run_step(_draws(bench, 0.05), _draws(bench, 0.2))
+    for channel in range(bench.channels):
+        word, expected = await bench.read(channel, Parameter.WEIGHT), int(bench.model.weight[channel])
+        assert word == expected, f"w of {channel}: {word:#x}, expected {expected:#x}; {bench.seed}"

@@ -1,0 +1,37 @@
+"""Wait for ``replay.sv`` to end, and compare its record with the fixed-point model's where one is given."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.triggers import Timer
+from microzone.golden_model.config import ChipConfig
+from microzone.sim.comparison import first_difference
+from microzone.sim.replay import read_record
+
+_POLL_NS = 20_000
+"""Simulated time between two looks at `done`: Python touches the simulation once in 10,000 cycles."""
+
+
+@cocotb.test()
+async def replay(dut: Any) -> None:
+    """Gateware equals fixed-point model in every recorded signal of every step."""
+    while not int(dut.done.value) and not int(dut.failed.value):
+        await Timer(_POLL_NS, "ns")
+    scenario = os.environ["MICROZONE_SCENARIO"]
+    assert not int(dut.overrun.value), f"{scenario}: the core lost a tick"
+    assert not int(dut.rejected.value), f"{scenario}: the core rejected an event or a write"
+    assert not int(dut.failed.value), f"{scenario}: the replay could not open its files"
+    if "MICROZONE_EXPECTED" not in os.environ:
+        return
+    config = ChipConfig.from_toml(os.environ["MICROZONE_CONFIG"])
+    with np.load(os.environ["MICROZONE_EXPECTED"]) as expected:
+        channels = expected["weight"].shape[1]
+        record = Path(os.environ["MICROZONE_RECORD"])
+        actual = read_record(record, config, channels, full=bool(cocotb.plusargs.get("full")))
+        difference = first_difference(dict(expected), actual, config)
+    assert difference is None, f"{scenario}: {difference}; {os.environ['MICROZONE_AGAIN']}"

@@ -1,0 +1,289 @@
+"""Long runs of the microcircuit's gateware: events from a file, every step recorded, in ``replay.sv``."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..gateware.events import EventKind, channel_shape
+from ..gateware.microcircuit import Microcircuit, Parameter, word_width
+from ..gateware.toolchain import to_rtlil, to_verilog
+from ..golden_model.config import ChipConfig
+from ..golden_model.fixed import QFormat
+from ..golden_model.microcircuit import SIGNALS, MicrocircuitFixed
+from .simulators import Design, Simulator, cache_folder
+
+__all__ = ["Scenario", "Write", "core_verilog", "expected_signals", "replay", "replay_design"]
+
+Signals = dict[str, npt.NDArray[Any]]
+Progress = Callable[[int], None]
+
+_BITS = (
+    "active",
+    "plasticity_trace",
+    "delayed_inhibition",
+    "gated_io",
+    "below",
+    "cr",
+    "inhibition",
+    "response",
+)
+"""The low byte of a record, from bit 0; `response` is the CR that left on the stream."""
+_WRITE = 3
+"""Kind of a parameter write in a stimulus record, beside those of :class:`EventKind`."""
+_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Write:
+    """A parameter changed at run time, before `step`; `word` is raw, in the parameter's format."""
+
+    step: int
+    channel: int
+    parameter: Parameter
+    word: int
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One run of the core.
+
+    Attributes
+    ----------
+    name : str
+        For messages.
+    config : ChipConfig
+    pn, io : ndarray of bool, shape (steps, channels)
+        Detections.
+    writes : sequence of Write
+        Parameter changes, ascending in step.
+    seed : int
+        What it was drawn from, for messages.
+    again : str
+        Command that runs it once more, for messages.
+    """
+
+    name: str
+    config: ChipConfig
+    pn: npt.NDArray[np.bool_]
+    io: npt.NDArray[np.bool_]
+    writes: Sequence[Write] = ()
+    seed: int = 0
+    again: str = ""
+
+    @property
+    def steps(self) -> int:
+        return int(self.pn.shape[0])
+
+    @property
+    def channels(self) -> int:
+        return int(self.pn.shape[1])
+
+
+def expected_signals(scenario: Scenario) -> Signals:
+    """Every internal signal of the fixed-point model, shape (steps, channels), plus `response`."""
+    model = MicrocircuitFixed(scenario.config, scenario.channels)
+    held = {
+        Parameter.WEIGHT: model.weight,
+        Parameter.POTENTIATION: model.potentiation,
+        Parameter.DEPRESSION: model.depression,
+    }
+    cuts = sorted({0, scenario.steps, *(write.step for write in scenario.writes)})
+    parts: list[Any] = []
+    for start, stop in itertools.pairwise(cuts):
+        for write in scenario.writes:
+            if write.step == start:
+                held[write.parameter][write.channel] = write.word
+        parts.append(model.process(scenario.pn[start:stop], scenario.io[start:stop], trace=True).signals)
+    joined = {name: np.concatenate([part[name] for part in parts]) for name in SIGNALS}
+    return joined | {"response": joined["cr"]}
+
+
+def core_verilog(config: ChipConfig, channels: int) -> str:
+    """SystemVerilog of the core, module ``microcircuit``; kept in the cache by the hash of its RTLIL."""
+    core = Microcircuit(config, channels)
+    rtlil = to_rtlil(core, "microcircuit")
+    kept = cache_folder() / f"microcircuit-{hashlib.sha256(rtlil.encode()).hexdigest()[:20]}.sv"
+    if not kept.is_file():
+        part = kept.with_suffix(f".{os.getpid()}")
+        part.write_text(to_verilog(Microcircuit(config, channels), "microcircuit"), encoding="utf-8")
+        part.replace(kept)
+    return kept.read_text(encoding="utf-8")
+
+
+def replay_design(config: ChipConfig, channels: int, *, waves: bool = False) -> Design:
+    """The core inside ``replay.sv``."""
+    return Design(
+        sources={
+            "microcircuit.sv": core_verilog(config, channels),
+            "replay.sv": files(__package__).joinpath("replay.sv").read_text(encoding="utf-8"),
+        },
+        top="replay",
+        parameters={
+            "CHANNELS": channels,
+            "CHANNEL_BITS": channel_shape(channels).width,
+            "WORD_BITS": word_width(config),
+        },
+        waves=waves,
+    )
+
+
+def replay(
+    scenario: Scenario,
+    simulator: Simulator,
+    *,
+    full: bool = False,
+    check: bool = False,
+    waves: Path | None = None,
+    progress: Progress | None = None,
+) -> Signals:
+    """Run a scenario on the gateware.
+
+    Parameters
+    ----------
+    scenario : Scenario
+        What to run.
+    simulator : Simulator
+        Where.
+    full : bool
+        Record age, trace and scaled too; otherwise w and the binary signals.
+    check : bool
+        Let the cocotb bench compare every signal recorded with the fixed-point model.
+    waves : Path, optional
+        Write a VCD here, expected values beside the actual ones. Implies `full`.
+    progress : callable, optional
+        Told the number of steps done, a few times a second.
+
+    Returns
+    -------
+    dict of str to ndarray of int64, shape (steps, channels)
+        Raw words by the names of ``golden_model.microcircuit.SIGNALS``, plus `response`.
+
+    Raises
+    ------
+    BenchFailure
+        If the core reports a lost tick or a rejected event, or `check` finds a difference.
+    ToolError
+        If the simulator is missing or fails.
+    """
+    full = full or waves is not None
+    design = replay_design(scenario.config, scenario.channels, waves=waves is not None)
+    with tempfile.TemporaryDirectory(prefix="microzone-") as name:
+        folder = Path(name)
+        record = folder / "record.bin"
+        _write_stimulus(folder / "stimulus.bin", scenario)
+        plusargs = [
+            f"+stimulus={folder / 'stimulus.bin'}",
+            f"+record={record}",
+            f"+steps={scenario.steps}",
+        ]
+        environment = {"MICROZONE_SCENARIO": scenario.name}
+        if full:
+            plusargs.append("+full")
+        if waves is not None:
+            _write_expected(folder / "expected.bin", expected_signals(scenario))
+            plusargs += [f"+expected={folder / 'expected.bin'}", f"+waves={waves.resolve()}"]
+        if check:
+            np.savez(folder / "expected.npz", **expected_signals(scenario))  # type: ignore[arg-type]
+            environment |= {
+                "MICROZONE_EXPECTED": str(folder / "expected.npz"),
+                "MICROZONE_RECORD": str(record),
+                "MICROZONE_CONFIG": scenario.config.to_toml(),
+                "MICROZONE_AGAIN": f"seed {scenario.seed}, again with: {scenario.again}",
+            }
+        bytes_a_step = (24 if full else 8) * scenario.channels
+        with _polled(record, bytes_a_step, progress):
+            simulator.run(
+                design,
+                "microzone.sim.benches.replay",
+                folder,
+                seed=scenario.seed,
+                plusargs=plusargs,
+                environment=environment,
+            )
+        return read_record(record, scenario.config, scenario.channels, full=full)
+
+
+def read_record(path: Path, config: ChipConfig, channels: int, *, full: bool) -> Signals:
+    """Decode what ``replay.sv`` has written; arrays of shape (steps, channels)."""
+    words = np.fromfile(path, "<u8").reshape(-1, channels, 3 if full else 1)
+    low = words[..., 0]
+    signals: Signals = {
+        name: ((low >> np.uint64(bit)) & np.uint64(1)).astype(np.int64) for bit, name in enumerate(_BITS)
+    }
+    signals["weight"] = _signed(low >> np.uint64(16), config.formats.weight)
+    if full:
+        signals["age"] = (words[..., 1] & np.uint64(0xFFFF)).astype(np.int64)
+        signals["trace"] = (words[..., 1] >> np.uint64(16)).astype(np.int64)
+        signals["scaled"] = _signed(words[..., 2], config.scaled_format)
+    return signals
+
+
+def _signed(words: npt.NDArray[np.uint64], fmt: QFormat) -> npt.NDArray[np.int64]:
+    """Raw words from the low bits of a field."""
+    values = (words & np.uint64((1 << fmt.width) - 1)).astype(np.int64)
+    return values - ((values >> fmt.width - 1 & 1) << fmt.width) if fmt.signed else values
+
+
+def _write_stimulus(path: Path, scenario: Scenario) -> None:
+    """Records of (step, channel, parameter, kind, word), writes before the events of a step."""
+    layout = np.dtype(
+        [("step", ">u4"), ("channel", ">u2"), ("parameter", "u1"), ("kind", "u1"), ("word", ">u8")]
+    )
+    writes = np.zeros(len(scenario.writes), layout)
+    for record, write in zip(writes, scenario.writes, strict=True):
+        record["step"], record["channel"] = write.step, write.channel
+        record["parameter"], record["kind"] = write.parameter.value, _WRITE
+        record["word"] = write.word % 2**64  # two's complement
+    parts = [writes]
+    for kind, detections in ((EventKind.PN, scenario.pn), (EventKind.IO, scenario.io)):
+        steps, channels = np.nonzero(detections)
+        part = np.zeros(steps.size, layout)
+        part["step"], part["channel"], part["kind"] = steps, channels, kind.value
+        parts.append(part)
+    records = np.concatenate(parts)  # in native byte order, whatever the parts have
+    records[np.argsort(records["step"], kind="stable")].astype(layout).tofile(path)
+
+
+def _write_expected(path: Path, signals: Signals) -> None:
+    """Records as ``replay.sv`` makes them, most significant word first."""
+    words = np.zeros((*signals["weight"].shape, 3), ">u8")
+    low = signals["weight"].astype(np.uint64) << np.uint64(16)  # drops the sign's bits above 48
+    for bit, name in enumerate(_BITS):
+        low |= signals[name].astype(np.uint64) << np.uint64(bit)
+    words[..., 2] = low
+    words[..., 1] = signals["trace"].astype(np.uint64) << np.uint64(16) | signals["age"].astype(np.uint64)
+    words[..., 0] = signals["scaled"].astype(np.uint64)
+    words.tofile(path)
+
+
+class _polled:  # noqa: N801 - used as a context manager
+    """Tell `progress` how many steps a growing record holds."""
+
+    def __init__(self, record: Path, bytes_a_step: int, progress: Progress | None) -> None:
+        self._record, self._bytes, self._progress = record, bytes_a_step, progress
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._poll, daemon=True)
+
+    def _poll(self) -> None:
+        while not self._ended.wait(_POLL_S):
+            if self._progress and self._record.is_file():
+                self._progress(self._record.stat().st_size // self._bytes)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()

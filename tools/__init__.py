@@ -1,0 +1,1 @@
+"""The command line ``microzone`` and what is behind each of its verbs."""

@@ -1,0 +1,322 @@
+"""The command line ``microzone``: arguments in, exit status out; each verb's work is elsewhere."""
+
+from __future__ import annotations
+
+import json
+import sys
+import warnings
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from ..gateware.toolchain import ToolError
+from ..golden_model.config import ChipConfig, ConfigError, PrecisionWarning
+from ..golden_model.detection import (
+    DetectorFixed,
+    DetectorFloat,
+    detection_score,
+    events_in_steps,
+)
+from ..golden_model.events import Events, FileError
+from ..golden_model.recording import read_recording
+from ..sim.simulators import SIMULATORS, BenchFailure, find_simulator
+from .output import make_folder, progress_bar
+
+app = typer.Typer(
+    help="A cerebellar microcircuit that learns, as open gateware.",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    no_args_is_help=True,
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+class Model(StrEnum):
+    """The three models of the chip."""
+
+    FLOAT = "float"
+    FIXED = "fixed"
+    RTL = "rtl"
+
+
+SimulatorName = StrEnum("SimulatorName", {name.upper(): name for name in SIMULATORS})  # type: ignore[misc]
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Configuration (TOML); else the default.")
+]
+SimulatorOption = Annotated[SimulatorName, typer.Option("--simulator", help="Where the gateware runs.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")]
+_DEFAULT_SIMULATOR = SimulatorName(next(iter(SIMULATORS)))
+
+
+class UserError(Exception):
+    """A mistake of the user's; the message is one line."""
+
+
+def main() -> None:
+    """Entry point: 0 on success, 1 where something was found to be wrong, 2 for a user's mistake."""
+    warnings.showwarning = _show_warning
+    try:
+        status = app(standalone_mode=False)
+    except (ConfigError, FileError, UserError) as error:
+        status = _complain(str(error), 2)
+    except (BenchFailure, ToolError) as error:
+        status = _complain(str(error), 1)
+    except (KeyboardInterrupt, typer.Abort):
+        status = _complain("interrupted", 130)
+    except Exception as error:
+        # Typer's own complaints about arguments; anything else is a defect and keeps its traceback.
+        describe = getattr(error, "format_message", None)
+        if describe is None:
+            raise
+        status = _complain(describe(), 2)
+    sys.exit(status or 0)
+
+
+def _complain(message: str, status: int) -> int:
+    print("error:", " ".join(message.split()), file=sys.stderr)
+    return status
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    if issubclass(category, PrecisionWarning):
+        print("warning:", message, file=sys.stderr)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for figure, events, results, report.")] = Path(
+        "demo-output"
+    ),
+    config: ConfigOption = None,
+    paired: Annotated[int, typer.Option(min=0, help="Paired CS-US trials.")] = 120,
+    cs_alone: Annotated[int, typer.Option(min=0, help="CS-alone trials after them.")] = 180,
+    seed: Annotated[int, typer.Option(min=0, help="Of the synthetic detections.")] = 1,
+    simulator: SimulatorOption = _DEFAULT_SIMULATOR,
+    io_recording: Annotated[
+        Path | None, typer.Option(help="A real recording as the spontaneous activity of the IO.")
+    ] = None,
+    io_channel: Annotated[str, typer.Option(help="Its channel.")] = "HIGH",
+    io_rate: Annotated[float, typer.Option(help="Its sample rate in Hz.")] = 25000.0,
+    io_lsb: Annotated[float | None, typer.Option(help="Value of one ADC count, if not in counts.")] = None,
+    io_labels: Annotated[str, typer.Option(help="Its labelled events, where it has them.")] = "Labels",
+    as_json: JsonOption = False,
+) -> None:
+    """Train and extinguish an eye-blink on float, fixed and RTL; verdict on bit-accuracy, figure."""
+    from .demo import IoRecording, run_demo
+
+    recording = IoRecording(io_recording, io_channel, io_rate, io_lsb, io_labels) if io_recording else None
+    report = run_demo(
+        load_config(config),
+        out,
+        paired=paired,
+        cs_alone=cs_alone,
+        seed=seed,
+        simulator=find_simulator(simulator.value),
+        recording=recording,
+        console=errors if as_json else console,
+    )
+    if as_json:
+        print(json.dumps(report, indent=2))
+    if not report["bit_accurate"]:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    events: Annotated[Path, typer.Argument(help="Events file (.npz).")],
+    out: Annotated[Path, typer.Option(help="Result file (.npz).")],
+    model: Annotated[Model, typer.Option(help="Which model.")] = Model.FIXED,
+    config: ConfigOption = None,
+    simulator: SimulatorOption = _DEFAULT_SIMULATOR,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one model on one events file."""
+    from .session import run_model
+
+    session, chip = Events.load(events), load_config(config)
+    with progress_bar(model.value, session.n_steps, errors) as advance:
+        chosen = find_simulator(simulator.value) if model is Model.RTL else None
+        result = run_model(model.value, session, chip, simulator=chosen, progress=advance)
+    result.save(out)
+    numbers = {"model": model.value, "n_steps": session.n_steps, "cr": int(result.cr.size)}
+    numbers |= {"w_first": float(result.w[0]), "w_last": float(result.w[-1]), "out": str(out)}
+    if as_json:
+        print(json.dumps(numbers))
+    else:
+        console.print(
+            f"{model.value}: {session.n_steps} steps, {result.cr.size} CRs, "
+            f"w {result.w[0]:.4f} -> {result.w[-1]:.4f}, written to {out}",
+            highlight=False,
+        )
+
+
+@app.command()
+def compare(
+    events: Annotated[Path, typer.Argument(help="Events file (.npz).")],
+    out: Annotated[Path, typer.Option(help="Folder for figure, results, report.")],
+    config: ConfigOption = None,
+    simulator: SimulatorOption = _DEFAULT_SIMULATOR,
+    as_json: JsonOption = False,
+) -> None:
+    """Float, fixed and RTL side by side on one events file: bit-accuracy and behaviour."""
+    from .compare import compare_models
+
+    report = compare_models(
+        Events.load(events),
+        load_config(config),
+        out,
+        simulator=find_simulator(simulator.value),
+        title=events.name,
+        console=errors if as_json else console,
+    )
+    if as_json:
+        print(json.dumps(report, indent=2))
+    if not report["bit_accurate"]:
+        raise typer.Exit(1)
+
+
+class Channel(StrEnum):
+    """The two recording sites."""
+
+    PN = "pn"
+    IO = "io"
+
+
+class DetectorModel(StrEnum):
+    """The models that detection has."""
+
+    FLOAT = "float"
+    FIXED = "fixed"
+
+
+@app.command()
+def detect(
+    recording: Annotated[Path, typer.Argument(help="Recording (.mat).")],
+    channel: Annotated[str, typer.Option(help="Name of its channel.")],
+    rate: Annotated[float, typer.Option(help="Sample rate in Hz.")],
+    out: Annotated[Path, typer.Option(help="Events file (.npz).")],
+    model: Annotated[DetectorModel, typer.Option(help="Which model.")] = DetectorModel.FIXED,
+    as_: Annotated[Channel, typer.Option("--as", help="Which site the events belong to.")] = Channel.IO,
+    config: ConfigOption = None,
+    lsb: Annotated[float | None, typer.Option(help="Value of one ADC count, if not in counts.")] = None,
+    labels: Annotated[str | None, typer.Option(help="Variable that is nonzero during true events.")] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Picture of signal, threshold and events (.png).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Detect events in a raw recording."""
+    from .figures import draw_detections
+
+    chip, source = load_config(config), read_recording(recording)
+    samples = source.channel(channel, lsb=lsb)
+    settings = chip.detection.pn if as_ is Channel.PN else chip.detection.io
+    kind = DetectorFloat if model is DetectorModel.FLOAT else DetectorFixed
+    detector = kind(chip, settings, rate)
+    try:
+        found = detector.process(samples, trace=figure is not None)
+    except ValueError as error:
+        raise FileError(f"{recording}: channel {channel!r}: {error}") from None
+    at = found.samples[0]
+    steps, n_steps = events_in_steps(at, samples.size, rate, chip)
+    none = steps[:0]
+    numbers: dict[str, Any] = {
+        "model": model.value,
+        "events": int(at.size),
+        "duration_s": samples.size / rate,
+        "rate_hz": at.size * rate / samples.size,
+    }
+    if labels is not None:
+        marks = source.channel(labels)
+        if marks.size != samples.size:
+            raise FileError(f"{recording}: {labels!r} has {marks.size} entries, {channel!r} {samples.size}")
+        labelled, hit, false = detection_score(at, marks, rate)
+        numbers |= {"labelled": labelled, "found": hit, "false_alarm_hz": false * rate / samples.size}
+    if figure:
+        draw_detections(found, rate, figure, f"{recording.name}, {channel}: {at.size} events ({model.value})")
+    Events(
+        pn=steps if as_ is Channel.PN else none,
+        io=steps if as_ is Channel.IO else none,
+        n_steps=n_steps,
+        samples=at,
+    ).save(out)
+    if as_json:
+        print(json.dumps(numbers))
+        return
+    line = f"{model.value}: {at.size} events in {numbers['duration_s']:.3f} s, {numbers['rate_hz']:.3f} Hz"
+    if labels is not None:
+        line += f"; {numbers['found']} of {numbers['labelled']} labelled events found, "
+        line += f"false alarms {numbers['false_alarm_hz']:.3f} Hz"
+    console.print(f"{line}; written to {out}", highlight=False)
+
+
+@app.command()
+def sim(
+    block: Annotated[str, typer.Argument(help="Which block's benches.")] = "microcircuit",
+    simulator: SimulatorOption = _DEFAULT_SIMULATOR,
+    channels: Annotated[int, typer.Option(min=1, max=4096, help="Channels of the core.")] = 1,
+    config: Annotated[str, typer.Option(help="Which of the benches' configurations.")] = "default",
+    seed: Annotated[int, typer.Option(min=0, help="Of the stimuli.")] = 1,
+    steps: Annotated[int, typer.Option(min=20, help="Length of each scenario.")] = 1500,
+    waves: Annotated[bool, typer.Option("--waves", help="Record VCD and GTKWave save files.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for the waves.")] = Path("waves"),
+) -> None:
+    """Run the cocotb benches of a block."""
+    from ..sim.bench import BLOCKS
+    from ..sim.scenarios import CONFIGS
+
+    for given, known, what in ((block, BLOCKS, "block"), (config, CONFIGS, "configuration")):
+        if given not in known:
+            raise UserError(f"{what} {given!r}: choose from {', '.join(known)}")
+    if waves:
+        make_folder(out)
+    chosen = find_simulator(simulator.value)
+    with errors.status(f"{chosen.name}: building and running"):
+        BLOCKS[block](
+            chosen,
+            channels=channels,
+            config_name=config,
+            seed=seed,
+            steps=steps,
+            waves=out if waves else None,
+            report=lambda line: console.print(f"[green]passed[/] {line}", highlight=False),
+        )
+    if waves:
+        console.print(f"waves in {out}: open with gtkwave {out}/NAME.gtkw", highlight=False)
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Print each tool's version, and how to get what is missing."""
+    from dataclasses import asdict
+
+    from .doctor import examine
+
+    findings = examine()
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        table = Table("tool", "for", "version", "where, or how to get it", box=None)
+        for finding in findings:
+            absent = "missing" if finding.needed else "not installed (optional)"
+            note = finding.where if finding.version else finding.how_to_get
+            table.add_row(finding.tool, finding.purpose, finding.version or absent, note)
+        console.print(table)
+    if any(finding.needed and finding.version is None for finding in findings):
+        raise typer.Exit(1)
+
+
+def load_config(path: Path | None) -> ChipConfig:
+    """The configuration of a file, or the default one."""
+    return ChipConfig.load(path) if path else ChipConfig.make()
+
+
+if __name__ == "__main__":
+    main()

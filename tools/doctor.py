@@ -1,0 +1,76 @@
+"""``microzone doctor``: which tools are here, and how to get those that are missing."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+
+from ..gateware.toolchain import ToolError, find_tool
+from ..sim.simulators import SIMULATORS, find_libpython_or_fail
+
+__all__ = ["Finding", "examine"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One tool: what for, its version (None if missing), where, and how to get it."""
+
+    tool: str
+    purpose: str
+    version: str | None
+    where: str
+    how_to_get: str
+    needed: bool
+
+
+def examine() -> list[Finding]:
+    """Every tool that microzone calls."""
+    findings = [
+        Finding("python", "everything", platform.python_version(), "", "", True),
+        _probe(
+            "libpython",
+            "cocotb",
+            lambda: (platform.python_version(), find_libpython_or_fail()),
+            "apt-get install libpython3-dev",
+        ),
+        *(_program(name, "Verilator's compiled models") for name in ("g++", "make")),
+        *(
+            Finding(name, "simulation", found, "", simulator.how_to_get, name == "verilator")
+            for name, simulator in SIMULATORS.items()
+            for found in [simulator.version()]
+        ),
+        *(Finding(name, "gateware, benches", version(name), "", "", True) for name in ("amaranth", "cocotb")),
+    ]
+    for name in ("yosys", "nextpnr-ice40", "icepack"):
+        findings.append(
+            _probe(name, "Verilog, synthesis", lambda name=name: _tool(name), f"pip install yowasp-{name}")
+        )
+    return findings
+
+
+def _tool(name: str) -> tuple[str, str]:
+    path = find_tool(name)
+    return ("YoWASP" if "yowasp" in path else "native"), path
+
+
+def _program(name: str, purpose: str) -> Finding:
+    def probe() -> tuple[str, str]:
+        path = shutil.which(name)
+        if path is None:
+            raise ToolError(f"{name}: not found")
+        printed = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
+        return printed.splitlines()[0].split()[-1], path
+
+    return _probe(name, purpose, probe, f"apt-get install {name}")
+
+
+def _probe(tool: str, purpose: str, probe: Callable[[], tuple[str, str]], how_to_get: str) -> Finding:
+    try:
+        found, where = probe()
+    except ToolError:
+        return Finding(tool, purpose, None, "", how_to_get, True)
+    return Finding(tool, purpose, found, where, how_to_get, True)

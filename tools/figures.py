@@ -1,0 +1,163 @@
+"""The pictures: a session's rasters, weight and blocks of CRs; a detector's signals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from ..golden_model.detection import Detections
+from ..golden_model.events import atomic_write
+from ..golden_model.protocol import BLOCK, PRE_US_S, Trial
+from .session import Comparison
+
+__all__ = ["draw_detections", "draw_session"]
+
+# Okabe and Ito's palette: told apart by colour-blind readers too.
+_PN, _IO, _CR = "#009E73", "#000000", "#0072B2"
+_CS_SHADE, _US_SHADE = "#F0E442", "#CC79A7"
+_MODEL_STYLE = {
+    "float": {"color": "#E69F00", "linewidth": 3.5},
+    "fixed": {"color": "#0072B2", "linewidth": 1.8},
+    "rtl": {"color": "#000000", "linewidth": 0.9, "linestyle": (0, (3, 3))},
+}
+_RASTER_S = (-0.2, 1.0)
+_CS_DURATION_S, _US_DURATION_S = 0.45, 0.15
+"""The paper's stimuli: 450 ms of noise, 150 ms of air puff."""
+
+
+def draw_session(comparison: Comparison, path: Path, title: str) -> None:
+    """Rasters of PN, IO and CR around each CS, w and CRs a block, of every model; PNG.
+
+    Events without trials get w and the CRs over time instead.
+    """
+    figure = Figure(figsize=(13, 8), layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    if comparison.events.cs.size:
+        grid = figure.add_gridspec(3, 2, width_ratios=(1.15, 1))
+        _draw_rasters(figure.add_subplot(grid[:, 0]), comparison)
+        _draw_weight(figure.add_subplot(grid[0, 1]), comparison)
+        _draw_blocks(figure.add_subplot(grid[1, 1]), comparison, "well_timed", "well-timed CRs (% of trials)")
+        _draw_blocks(figure.add_subplot(grid[2, 1]), comparison, "late", "late CRs (% of trials)")
+    else:
+        _draw_course(figure.add_subplot(), comparison)
+    _save(figure, path)
+
+
+def draw_detections(detections: Detections, rate_hz: float, path: Path, title: str) -> None:
+    """A recording's variability, the threshold, and the events found; PNG."""
+    figure = Figure(figsize=(13, 5), layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    overview, detail = figure.subplots(1, 2, width_ratios=(2, 1))
+    events = detections.samples[0]
+    n = detections.signals["variability"].shape[0]
+    centre = int(events[events.size // 2]) if events.size else n // 2
+    spans = (
+        (overview, 0, n),
+        (detail, max(0, centre - round(0.1 * rate_hz)), min(n, centre + round(0.1 * rate_hz))),
+    )
+    for axes, start, stop in spans:
+        # A peak that a thinned-out line would miss is kept: the largest of each stretch is drawn.
+        stretch = max(1, (stop - start) // 4000)
+        whole = start + (stop - start) // stretch * stretch
+        time = np.arange(start, whole, stretch) / rate_hz
+        variability = detections.signals["variability"][start:whole, 0].reshape(-1, stretch).max(axis=1)
+        threshold = detections.signals["threshold"][start:whole, 0].reshape(-1, stretch).max(axis=1)
+        axes.plot(time, variability, color=_CR, linewidth=0.7, label="variability s")
+        axes.plot(time, threshold, color="#D55E00", linewidth=1.2, label="threshold")
+        shown = events[(events >= start) & (events < stop)] / rate_hz
+        top = variability.max() * 1.05
+        axes.plot(shown, np.full(shown.size, top), "v", color=_IO, markersize=5, label="event")
+        axes.set(xlabel="time (s)", xlim=(start / rate_hz, stop / rate_hz))
+    overview.set_ylabel("ADC counts")
+    overview.legend(loc="upper right", framealpha=0.9)
+    detail.set_title("the event in the middle", fontsize=10)
+    _save(figure, path)
+
+
+def _draw_rasters(axes: Axes, comparison: Comparison) -> None:
+    events, step_s = comparison.events, comparison.config.time.step_s
+    due = comparison.isi_s
+    paired = np.array([kind is Trial.PAIRED for kind in comparison.trial_kinds()])
+    axes.axvspan(0, _CS_DURATION_S, color=_CS_SHADE, alpha=0.25, linewidth=0, label="CS")
+    for first, last in _stretches(paired):
+        label = "US" if first == np.flatnonzero(paired)[0] else None
+        axes.fill_between(
+            (due, due + _US_DURATION_S), first + 0.5, last + 1.5, color=_US_SHADE, alpha=0.35, linewidth=0,
+            label=label,
+        )  # fmt: skip
+    cr = comparison.results["fixed"].cr
+    for steps, colour, size, label in ((events.io, _IO, 1.2, "IO"), (events.pn, _PN, 2.0, "PN")):
+        time, trial = _around_cs(steps, events.cs, step_s)
+        axes.plot(time, trial, ".", color=colour, markersize=size, label=label)
+    time, trial = _around_cs(cr, events.cs, step_s)
+    well = (time > 0) & (time <= due - PRE_US_S)
+    axes.plot(time[well], trial[well], "o", color=_CR, markersize=3.6, label="CR, well-timed")
+    axes.plot(time[~well], trial[~well], "o", color=_CR, markersize=2.2, mfc="none", label="CR, other")
+    axes.axvline(due - PRE_US_S, color=_CR, linewidth=0.8)
+    for boundary in np.flatnonzero(np.diff(paired.astype(int))):
+        axes.axhline(boundary + 1.5, color="#D55E00", linestyle="--", linewidth=1)
+    axes.set(
+        xlim=_RASTER_S, ylim=(events.cs.size + 1, 0), xlabel="time from the CS (s)", ylabel="trial",
+        title="detections and conditioned responses",
+    )  # fmt: skip
+    axes.legend(loc="lower right", framealpha=0.9, markerscale=2, fontsize=9)
+
+
+def _around_cs(
+    steps: npt.NDArray[np.int64], cs: npt.NDArray[np.int64], step_s: float
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """(seconds from the nearest CS before or just after, trial from 1) of the events near one."""
+    lead = round(-_RASTER_S[0] / step_s)
+    trial = np.searchsorted(cs - lead, steps, side="right")
+    steps, trial = steps[trial > 0], trial[trial > 0]
+    time = (steps - cs[trial - 1]) * step_s
+    near = time <= _RASTER_S[1]
+    return time[near], trial[near]
+
+
+def _stretches(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """First and last index of each run of true."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], flags.astype(int), [0]])))
+    return [(int(first), int(stop) - 1) for first, stop in edges.reshape(-1, 2)]
+
+
+def _draw_weight(axes: Axes, comparison: Comparison) -> None:
+    config = comparison.config
+    for name, trials in comparison.scores().items():
+        axes.plot(np.arange(1, trials.weight.size + 1), trials.weight, label=name, **_MODEL_STYLE[name])
+    fires_last = config.threshold.level / (config.trace.end or np.nan)
+    axes.axhline(fires_last, color="grey", linewidth=0.8, linestyle=":")
+    axes.annotate("CRs below", (1, fires_last), (0, 2), textcoords="offset points", fontsize=8, color="grey")
+    axes.set(xlim=(1, comparison.events.cs.size), ylabel="w at each CS", title="the memory")
+    axes.legend(loc="upper right", ncols=3, fontsize=9)
+
+
+def _draw_blocks(axes: Axes, comparison: Comparison, what: str, label: str) -> None:
+    for name, trials in comparison.scores().items():
+        share = 100 * trials.blocks(getattr(trials, what))
+        middle = np.arange(share.size) * BLOCK + (BLOCK + 1) / 2
+        axes.plot(middle, share, label=name, marker=".", **_MODEL_STYLE[name])
+    axes.set(xlim=(1, comparison.events.cs.size), ylim=(-3, 103), ylabel=label, xlabel="trial")
+
+
+def _draw_course(axes: Axes, comparison: Comparison) -> None:
+    step_s = comparison.config.time.step_s
+    stride = max(1, comparison.events.n_steps // 4000)
+    time = np.arange(0, comparison.events.n_steps, stride) * step_s
+    for name, result in comparison.results.items():
+        axes.plot(time, result.w[::stride], label=f"w {name}", **_MODEL_STYLE[name])
+    fixed = comparison.results["fixed"]
+    axes.plot(fixed.cr * step_s, fixed.w[fixed.cr], "o", color=_CR, markersize=3, label="CR")
+    axes.set(xlabel="time (s)", ylabel="w")
+    axes.legend()
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    with atomic_write(path) as file:
+        figure.savefig(file, format="png", dpi=110)

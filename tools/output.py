@@ -1,0 +1,39 @@
+"""What the verbs share on their way out: folders, JSON files, progress bars."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ..golden_model.events import FileError, atomic_write
+
+__all__ = ["make_folder", "progress_bar", "write_json"]
+
+
+def make_folder(path: Path) -> None:
+    """Make an output folder; FileError if that cannot be done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{path}: cannot be made: {error.strerror}") from None
+
+
+@contextmanager
+def progress_bar(label: str, total: int, where: Console) -> Iterator[Callable[[int], None]]:
+    """A progress bar over `total` steps; yields the function that moves it."""
+    columns = (TextColumn("{task.description:>6}"), BarColumn(40), TextColumn("{task.percentage:3.0f} %"))
+    with Progress(*columns, TimeElapsedColumn(), console=where, transient=True) as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def write_json(path: Path, numbers: Any) -> None:
+    """Write a report, whole or not at all."""
+    with atomic_write(path) as file:
+        file.write((json.dumps(numbers, indent=2) + "\n").encode())

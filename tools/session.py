@@ -1,0 +1,211 @@
+"""One session on each model, and what the models' answers have in common."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ..golden_model.config import ChipConfig
+from ..golden_model.events import Events, Result
+from ..golden_model.fixed import to_real
+from ..golden_model.microcircuit import MicrocircuitFixed, MicrocircuitFloat
+from ..golden_model.protocol import Score, Trial, score
+from ..sim.comparison import first_difference
+from ..sim.replay import Scenario, replay
+from ..sim.simulators import Simulator
+
+__all__ = ["MODELS", "Comparison", "ModelName", "run_model"]
+
+ModelName = Literal["float", "fixed", "rtl"]
+MODELS: tuple[ModelName, ...] = ("float", "fixed", "rtl")
+
+
+def run_model(
+    model: ModelName,
+    events: Events,
+    config: ChipConfig,
+    *,
+    simulator: Simulator | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> Result:
+    """Run one model on one events file.
+
+    Parameters
+    ----------
+    model : {"float", "fixed", "rtl"}
+    events : Events
+    config : ChipConfig
+    simulator : Simulator
+        Needed for ``rtl``.
+    progress : callable, optional
+        Told the number of steps done.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    BenchFailure, ToolError
+        From the simulation.
+    """
+    if model == "float":
+        real = MicrocircuitFloat(config).process(events.pn_steps, events.io_steps)
+        result = Result(np.flatnonzero(real.cr), real.weight, None, config)
+    else:
+        if model == "fixed":
+            fixed = MicrocircuitFixed(config).process(events.pn_steps, events.io_steps)
+            cr, raw = fixed.cr, fixed.weight
+        else:
+            if simulator is None:
+                raise ValueError("model rtl needs a simulator")
+            scenario = Scenario("session", config, events.pn_steps[:, None], events.io_steps[:, None])
+            record = replay(scenario, simulator, progress=progress)
+            cr, raw = record["response"][:, 0], record["weight"][:, 0]
+        result = Result(np.flatnonzero(cr), to_real(raw, config.formats.weight), raw, config)
+    if progress:
+        progress(events.n_steps)
+    return result
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answers of the models to one session, side by side.
+
+    Attributes
+    ----------
+    events : Events
+    results : mapping of str to Result
+        By the names of :data:`MODELS`.
+    isi_s : float
+        When the US is due after the CS.
+    """
+
+    events: Events
+    results: Mapping[str, Result]
+    isi_s: float = 0.3
+
+    @property
+    def config(self) -> ChipConfig:
+        return self.results["fixed"].config
+
+    @property
+    def difference(self) -> str | None:
+        """Where RTL first differs from fixed, in w or CR; None if nowhere."""
+        return first_difference(
+            _comparable(self.results["fixed"], self.events.n_steps),
+            _comparable(self.results["rtl"], self.events.n_steps),
+            self.config,
+        )
+
+    @property
+    def largest_weight_error(self) -> float:
+        """Largest |w fixed - w float| over all steps."""
+        return float(np.abs(self.results["fixed"].w - self.results["float"].w).max())
+
+    def cr_shifts(self) -> tuple[dict[int, int], int]:
+        """Fixed CRs against float CRs.
+
+        Returns
+        -------
+        (dict of int to int, int)
+            How many CRs are shifted by how many steps (fixed less float), and how many of either model
+            have no partner within the length of a trace.
+        """
+        return _pair_up(self.results["float"].cr, self.results["fixed"].cr, self.config.trace_steps)
+
+    def scores(self) -> dict[str, Score]:
+        """Behaviour by model; empty for events without trials."""
+        if not self.events.cs.size:
+            return {}
+        return {
+            name: score(result.cr, result.w, self.events, self.config, isi_s=self.isi_s)
+            for name, result in self.results.items()
+        }
+
+    def trial_kinds(self) -> list[Trial]:
+        """Paired, CS alone or unpaired, from when the US came."""
+        ends = np.append(self.events.cs[1:], self.events.n_steps)
+        isi = self.config.steps(self.isi_s)
+        kinds = []
+        for start, end in zip(self.events.cs, ends, strict=True):
+            us = self.events.us[(self.events.us >= start) & (self.events.us < end)]
+            kinds.append(
+                Trial.CS_ALONE if not us.size else Trial.PAIRED if us[0] == start + isi else Trial.UNPAIRED
+            )
+        return kinds
+
+    def summary(self) -> dict[str, Any]:
+        """Everything above as plain numbers, for JSON."""
+        shifts, unmatched = self.cr_shifts()
+        scores = self.scores()
+        summary: dict[str, Any] = {
+            "n_steps": self.events.n_steps,
+            "config_sha256": self.config.digest,
+            "bit_accurate": self.difference is None if "rtl" in self.results else None,
+            "first_difference": self.difference if "rtl" in self.results else None,
+            "fixed_against_float": {
+                "largest_weight_error": self.largest_weight_error,
+                "largest_weight_error_lsb": self.largest_weight_error / self.config.formats.weight.lsb,
+                "cr_shift_steps": {str(shift): count for shift, count in sorted(shifts.items())},
+                "cr_without_partner": unmatched,
+            },
+            "models": {name: _behaviour(result, scores.get(name)) for name, result in self.results.items()},
+        }
+        if scores:
+            differing = int((scores["float"].well_timed != scores["fixed"].well_timed).sum())
+            summary["fixed_against_float"]["well_timed_differs_trials"] = differing
+            summary["fixed_against_float"]["trials"] = int(self.events.cs.size)
+        return summary
+
+
+def _comparable(result: Result, n_steps: int) -> dict[str, npt.NDArray[np.int64]]:
+    cr = np.zeros((n_steps, 1), np.int64)
+    cr[result.cr] = 1
+    assert result.w_raw is not None
+    return {"weight": result.w_raw[:, None], "cr": cr}
+
+
+def _pair_up(
+    ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64], limit: int
+) -> tuple[dict[int, int], int]:
+    """Pair two ascending lists in order, each with the nearest within `limit`."""
+    shifts: Counter[int] = Counter()
+    unmatched = i = j = 0
+    while i < ours.size and j < theirs.size:
+        shift = int(theirs[j] - ours[i])
+        if abs(shift) <= limit:
+            shifts[shift] += 1
+            i, j = i + 1, j + 1
+        else:
+            unmatched += 1
+            i, j = (i + 1, j) if shift > 0 else (i, j + 1)
+    return dict(shifts), unmatched + ours.size - i + theirs.size - j
+
+
+def _behaviour(result: Result, trials: Score | None) -> dict[str, Any]:
+    numbers: dict[str, Any] = {
+        "cr": int(result.cr.size),
+        "w_min": float(result.w.min()),
+        "w_max": float(result.w.max()),
+        "w_last": float(result.w[-1]),
+    }
+    if trials is not None:
+        latency = trials.mean_latency_s
+        numbers |= {
+            "well_timed_trials": int(trials.well_timed.sum()),
+            "late_trials": int(trials.late.sum()),
+            "first_cr_trial": trials.first_cr,
+            "first_well_timed_trial": trials.first_well_timed,
+            "last_well_timed_trial": trials.last_well_timed,
+            "mean_latency_s": None if np.isnan(latency) else latency,
+            "well_timed_by_block": trials.blocks(trials.well_timed).round(6).tolist(),
+            "late_by_block": trials.blocks(trials.late).round(6).tolist(),
+            "w_by_trial": trials.weight.tolist(),
+        }
+    return numbers

@@ -1,0 +1,38 @@
+#!/bin/sh
+# Make .venv with microzone and everything it needs. Works as root or not, with or without python3-venv.
+set -eu
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "error: microzone needs Python 3.11 or later; choose one with PYTHON=..." >&2
+    exit 1
+}
+if [ ! -x .venv/bin/python ]; then
+    rm -rf .venv
+    # Debian splits venv off; virtualenv needs nothing but pip.
+    "$python" -m venv .venv >/dev/null 2>&1 || {
+        rm -rf .venv
+        bootstrap=$(mktemp -d)
+        "$python" -m pip install --quiet --target "$bootstrap" virtualenv
+        PYTHONPATH=$bootstrap "$python" -m virtualenv --quiet .venv
+        rm -rf "$bootstrap"
+    }
+fi
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24'
+.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+# cocotb loads Python as a shared library, which Debian splits off too; it can be had without being root.
+library=libpython$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+if ! .venv/bin/python -c 'import find_libpython, sys; sys.exit(find_libpython.find_libpython() is None)'; then
+    if [ -z "$(find .venv/lib -maxdepth 1 -name "$library.so*")" ]; then
+        unpacked=$(mktemp -d)
+        if (cd "$unpacked" && apt-get download --quiet "$library" && dpkg -x "$library"_*.deb .) >/dev/null 2>&1
+        then
+            find "$unpacked" -name "$library.so*" -exec cp -P {} .venv/lib/ \;
+        else
+            echo "warning: $library.so is missing and the gateware cannot be simulated without it;" \
+                "get it with: apt-get install $library" >&2
+        fi
+        rm -rf "$unpacked"
+    fi
+fi
+touch .venv/.installed
