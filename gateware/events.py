@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import enum
+
 from amaranth.hdl import Shape
-from amaranth.lib import data, enum, stream
+from amaranth.lib import data, stream
 from amaranth.utils import ceil_log2
 
 __all__ = ["EventKind", "event_layout", "event_stream"]
 
 
-class EventKind(enum.Enum, shape=2):
+class EventKind(enum.Enum):
     """What happened: a detection in the pontine nuclei or the inferior olive, or a conditioned response."""
 
     PN = 0

@@ -7,10 +7,11 @@ the channels, four cycles each, and one channel is the case N = 1, not a second 
 
 from __future__ import annotations
 
+import enum
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
-from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden_model.config import ChipConfig
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 
-class Parameter(enum.Enum, shape=2):
+class Parameter(enum.Enum):
     """What the access port reaches, a raw word a channel: w, δp or δd."""
 
     WEIGHT = 0

@@ -153,7 +153,7 @@ class Formats(_Section):
     depression: Format = UQ(0, 32)
     sample: Format = SQ(16, 0)
     detection_state: Format = SQ(17, 20)
-    detection_gain: Format = UQ(4, 4)
+    detection_gain: Format = UQ(4, 8)
     filter_state: Format = SQ(18, 8)
     filter_coefficient: Format = SQ(2, 16)
 
@@ -301,6 +301,7 @@ class ChipConfig(_Section):
         self._check_durations()
         self._check_formats()
         self._check_microcircuit()
+        self._check_detection()
         return self
 
     def _check_durations(self) -> None:
@@ -364,7 +365,8 @@ class ChipConfig(_Section):
                 f"trace.end = {self.trace.end:g}: must be below trace.start = {self.trace.start:g}"
             )
         _check_value("trace.start", self.trace.start, formats.trace)
-        _check_value("trace (start - end)/steps", self.trace_slope, formats.trace)
+        slope = "(trace.start - trace.end)/steps"
+        _check_value(slope, self.trace_slope, formats.trace, warned=math.inf)  # see the drift, below
         _check_value("weight.initial", self.weight.initial, formats.weight)
         _check_value("threshold.level", self.threshold.level, formats.threshold)
         _check_value("plasticity.potentiation", self.plasticity.potentiation, formats.potentiation)
@@ -390,8 +392,19 @@ class ChipConfig(_Section):
                 stacklevel=2,
             )
 
+    def _check_detection(self) -> None:
+        formats = self.formats
+        if formats.detection_gain.width + formats.detection_state.width > _ACCUMULATOR_BITS:
+            raise ValueError(
+                f"formats.detection_gain = {formats.detection_gain}: too wide, limit beside "
+                f"formats.detection_state is {_ACCUMULATOR_BITS - formats.detection_state.width} bits"
+            )
+        for name, channel in (("pn", self.detection.pn), ("io", self.detection.io)):
+            fmt = formats.detection_gain if channel.relative else formats.detection_state
+            _check_value(f"detection.{name}.threshold", channel.threshold, fmt)
 
-def _check_value(field: str, value: float, fmt: QFormat) -> None:
+
+def _check_value(field: str, value: float, fmt: QFormat, *, warned: float = _WARNED_ERROR) -> None:
     """Refuse or warn of a value that `fmt` misses; ValueError names field, value and limit."""
     if not fmt.min <= value <= fmt.max:
         raise ValueError(f"{field} = {value:g}: outside {fmt}, limits are {fmt.min:g} and {fmt.max:.9g}")
@@ -406,7 +419,7 @@ def _check_value(field: str, value: float, fmt: QFormat) -> None:
             f"{field} = {value:g}: becomes {quantised:g} in {fmt}, off by {error:.1%}, "
             f"limit is {_REFUSED_ERROR:.0%}"
         )
-    if error > _WARNED_ERROR:
+    if error > warned:
         warnings.warn(
             f"{field} = {value:g}: becomes {quantised:g} in {fmt}, off by {error:.2%}",
             PrecisionWarning,

@@ -149,6 +149,11 @@ class Detector(ABC, Generic[Number]):
     """
 
     _dtype: type[Number]
+    _biquads: npt.NDArray[Number]
+    _biquad_state: npt.NDArray[Number]
+    _average: npt.NDArray[Number]
+    _gain: Number
+    _level: Number
 
     def __init__(
         self, config: ChipConfig, channel: ChannelDetection, rate_hz: float, channels: int = 1
@@ -255,7 +260,7 @@ class Detector(ABC, Generic[Number]):
                 f"samples from {given.min()} to {given.max()}: outside formats.sample = {fmt}, limits are "
                 f"{fmt.raw_min} and {fmt.raw_max}"
             )
-        x = self._input(given.reshape(-1, self.channels))
+        x: npt.NDArray[Number] = self._input(given.reshape(-1, self.channels))
         first = int(self._counts[0, 0])
         crossed = np.zeros(x.shape, np.bool_)
         recorded = np.empty((len(_SIGNALS) if trace else 0, *x.shape), self._dtype)
@@ -329,14 +334,10 @@ class DetectorFixed(Detector[np.int64]):
         formats = self.config.formats
         value = self.channel.threshold
         fmt = formats.detection_gain if self.channel.relative else formats.detection_state
-        raw = quantize(value, fmt)
-        if raw == 0 or value > fmt.max:
-            raise ConfigError(f"detection threshold = {value:g}: outside {fmt}, limit is {fmt.max:.6g}")
+        raw = np.int64(quantize(value, fmt))
         if self.channel.relative:
-            if fmt.width + formats.detection_state.width > 62:
-                raise ConfigError(f"formats.detection_gain = {fmt}: too wide beside formats.detection_state")
-            return np.int64(raw), fmt.fraction_bits, np.int64(0)
-        return np.int64(0), 0, np.int64(raw)
+            return raw, fmt.fraction_bits, np.int64(0)
+        return np.int64(0), 0, raw
 
     def _input(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         shift = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -117,16 +118,14 @@ class Events:
         """
         entries = _load(path, ("pn", "io", "n_steps", "cs", "us", "samples"))
         try:
-            steps = {name: _as_steps(name, entries[name]) for name in ("pn", "io") if name in entries}
             for name in ("pn", "io", "n_steps"):
                 if name not in entries:
                     raise FileError(f"{name}: entry is missing")
-            steps |= {name: _as_steps(name, entries[name]) for name in ("cs", "us") if name in entries}
-            samples = _as_steps("samples", entries["samples"]) if "samples" in entries else None
-            n_steps = entries["n_steps"]
+            n_steps = entries.pop("n_steps")
+            steps = {name: _as_steps(name, entry) for name, entry in entries.items()}
             if n_steps.size != 1 or n_steps.dtype.kind not in "iu":
                 raise FileError(f"n_steps: must be one whole number, is {n_steps.dtype} of {n_steps.size}")
-            return cls(**steps, n_steps=int(n_steps.item()), samples=samples)
+            return cls(**steps, n_steps=int(n_steps.item()))
         except FileError as error:
             raise FileError(f"{path}: {error}") from None
 
@@ -194,15 +193,16 @@ class Result:
 def _load(path: Path | str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
     """The named entries that an ``.npz`` file has; FileError if it is not one."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
+        with Path(path).open("rb") as file:
+            if not zipfile.is_zipfile(file):
                 raise FileError(f"{path}: not an .npz file")
+            archive = np.load(file, allow_pickle=False)
             return {name: archive[name] for name in names if name in archive.files}
     except OSError as error:
-        raise FileError(f"{path}: {error.strerror or 'not an .npz file'}") from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        if isinstance(error, FileError):
-            raise
+        raise FileError(f"{path}: {error.strerror or error}") from None
+    except FileError:
+        raise
+    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise FileError(f"{path}: not a readable .npz file ({error})") from None
 
 

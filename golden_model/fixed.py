@@ -164,7 +164,7 @@ def quantize(
     """
     scaled = np.ldexp(np.asarray(x, np.float64), fmt.fraction_bits)
     if not np.isfinite(scaled).all():
-        raise ValueError(f"cannot quantise {x} to {fmt}: not a finite number")
+        raise ValueError(f"cannot quantise {x!r} to {fmt}: not a finite number")
     whole = np.floor(scaled)
     rest = scaled - whole  # exact: floor and the difference are representable
     if rounding is Rounding.HALF_UP:
@@ -177,7 +177,7 @@ def quantize(
         raw = np.clip(whole.astype(np.int64), fmt.raw_min, fmt.raw_max)
     else:
         if (np.abs(whole) >= 2.0**_MAX_WIDTH).any():
-            raise ValueError(f"cannot wrap {x} into {fmt}: beyond 2**{_MAX_WIDTH} LSBs")
+            raise ValueError(f"cannot wrap {x!r} into {fmt}: beyond 2**{_MAX_WIDTH} LSBs")
         raw = _wrap(whole.astype(np.int64), fmt)
     return int(raw) if raw.ndim == 0 else raw
 

@@ -196,6 +196,8 @@ class Microcircuit(ABC, Generic[Number]):
     weight: npt.NDArray[Number]
     potentiation: npt.NDArray[Number]
     depression: npt.NDArray[Number]
+    _constants: tuple[Number, ...]
+    _initial: tuple[Number, Number, Number]
 
     def __init__(self, config: ChipConfig, channels: int = 1) -> None:
         if channels < 1:
@@ -244,8 +246,8 @@ class Microcircuit(ABC, Generic[Number]):
         ndarray of bool, shape (channels,)
             The channels that trigger a CR.
         """
-        rows = (np.reshape(np.asarray(x, np.bool_), (1, -1)) for x in (pn, io))
-        return self.process(*rows).cr[0]
+        first, second = (np.reshape(np.asarray(x, np.bool_), (1, -1)) for x in (pn, io))
+        return np.asarray(self.process(first, second).cr[0])
 
     def process(self, pn: npt.ArrayLike, io: npt.ArrayLike, *, trace: bool = False) -> Response[Number]:
         """Many steps of every channel; the state carries over to the next call.
@@ -267,19 +269,20 @@ class Microcircuit(ABC, Generic[Number]):
         ValueError
             If the shapes differ or do not have this many channels.
         """
-        detections = [np.ascontiguousarray(x, np.bool_) for x in (pn, io)]
-        given = detections[0].shape
-        if detections[1].shape != given:
-            raise ValueError(f"pn has shape {given}, io has {detections[1].shape}: must be equal")
+        first, second = (np.ascontiguousarray(x, np.bool_) for x in (pn, io))
+        given = first.shape
+        if second.shape != given:
+            raise ValueError(f"pn has shape {given}, io has {second.shape}: must be equal")
         if len(given) not in (1, 2) or (given[1] if len(given) == 2 else 1) != self.channels:
             raise ValueError(f"detections of shape {given}: needs (steps, {self.channels})")
-        shape = (given[0], self.channels)
+        shape: tuple[int, int] = (given[0], self.channels)
         cr = np.empty(shape, np.bool_)
         weight = np.empty(shape, self.weight.dtype)
         signals = np.empty((len(SIGNALS) if trace else 0, *shape), self.weight.dtype)
+        potentiation, depression = self._plasticity()
         _advance(
-            *(x.reshape(shape) for x in detections),
-            self.weight, *self._plasticity(),
+            first.reshape(shape), second.reshape(shape),
+            self.weight, potentiation, depression,
             self._flags, self._active_ring, self._inhibition_ring,
             self._shape, self._constants, cr, weight, signals,
         )  # fmt: skip

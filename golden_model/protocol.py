@@ -110,6 +110,7 @@ def _bernoulli_steps(n_steps: int, probability: float, rng: np.random.Generator)
     while last < n_steps:
         expected = (n_steps - last) * probability
         gaps = rng.geometric(probability, size=int(expected + 4 * math.sqrt(expected) + 16))
+        gaps = np.minimum(gaps, n_steps + 1)  # a tiny probability gives gaps whose sum would wrap
         steps.append(last + np.cumsum(gaps, dtype=np.int64))
         last = int(steps[-1][-1])
     joined = np.concatenate(steps)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from vcd.gtkw import GTKWSave
@@ -42,8 +43,8 @@ def write_save_file(vcd: Path) -> Path:
     names = _declared(vcd)
     path = vcd.with_suffix(".gtkw")
     with atomic_write(path) as binary:
-        lines: list[str] = []
-        save = GTKWSave(_Lines(lines))
+        text = io.StringIO()
+        save = GTKWSave(text)
         save.dumpfile(str(vcd.resolve()))
         save.savefile(str(path.resolve()))
         with save.group("bench"):
@@ -57,18 +58,8 @@ def write_save_file(vcd: Path) -> Path:
                     save.trace(
                         names[f"expected_{signal}"], alias=f"{signal}, expected", datafmt=fmt, color="blue"
                     )
-        binary.write("".join(lines).encode())
+        binary.write(text.getvalue().encode())
     return path
-
-
-class _Lines:
-    """The little of a text file that GTKWSave uses."""
-
-    def __init__(self, lines: list[str]) -> None:
-        self._lines = lines
-
-    def write(self, text: str) -> None:
-        self._lines.append(text)
 
 
 def _declared(vcd: Path) -> dict[str, str]:

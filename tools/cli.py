@@ -145,7 +145,7 @@ def run(
         chosen = find_simulator(simulator.value) if model is Model.RTL else None
         result = run_model(model.value, session, chip, simulator=chosen, progress=advance)
     result.save(out)
-    numbers = {"model": model.value, "n_steps": session.n_steps, "cr": int(result.cr.size)}
+    numbers: dict[str, Any] = {"model": model.value, "n_steps": session.n_steps, "cr": int(result.cr.size)}
     numbers |= {"w_first": float(result.w[0]), "w_last": float(result.w[-1]), "out": str(out)}
     if as_json:
         print(json.dumps(numbers))

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..golden_model.config import ChipConfig
-from ..golden_model.events import Events, atomic_write
+from ..golden_model.events import Events, Result, atomic_write
 from ..golden_model.protocol import Score
 from ..sim.replay import replay_design
 from ..sim.simulators import Simulator
@@ -63,7 +63,7 @@ def compare_models(
     with console.status(f"{simulator.name}: building the simulation (once for each configuration)"):
         simulator.build(replay_design(config, 1))
     seconds["build"] = time.perf_counter() - began
-    results = {}
+    results: dict[str, Result] = {}
     for model in MODELS:
         began = time.perf_counter()
         with progress_bar(model, events.n_steps, console) as advance:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 
 from ..gateware.toolchain import ToolError, find_tool
@@ -45,10 +46,9 @@ def examine() -> list[Finding]:
         ),
         *(Finding(name, "gateware, benches", version(name), "", "", True) for name in ("amaranth", "cocotb")),
     ]
-    for name in ("yosys", "nextpnr-ice40", "icepack"):
-        findings.append(
-            _probe(name, "Verilog, synthesis", lambda name=name: _tool(name), f"pip install yowasp-{name}")
-        )
+    for name in ("yosys", "nextpnr-ice40"):
+        probe = partial(_tool, name)
+        findings.append(_probe(name, "Verilog, synthesis", probe, f"pip install yowasp-{name}"))
     return findings
 
 

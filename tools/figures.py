@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,7 @@ __all__ = ["draw_detections", "draw_session"]
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 _PN, _IO, _CR = "#009E73", "#000000", "#0072B2"
 _CS_SHADE, _US_SHADE = "#F0E442", "#CC79A7"
-_MODEL_STYLE = {
+_MODEL_STYLE: dict[str, dict[str, Any]] = {
     "float": {"color": "#E69F00", "linewidth": 3.5},
     "fixed": {"color": "#0072B2", "linewidth": 1.8},
     "rtl": {"color": "#000000", "linewidth": 0.9, "linestyle": (0, (3, 3))},
@@ -105,12 +106,12 @@ def _draw_rasters(axes: Axes, comparison: Comparison) -> None:
         xlim=_RASTER_S, ylim=(events.cs.size + 1, 0), xlabel="time from the CS (s)", ylabel="trial",
         title="detections and conditioned responses",
     )  # fmt: skip
-    axes.legend(loc="lower right", framealpha=0.9, markerscale=2, fontsize=9)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=6, markerscale=2, fontsize=9)
 
 
 def _around_cs(
     steps: npt.NDArray[np.int64], cs: npt.NDArray[np.int64], step_s: float
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
     """(seconds from the nearest CS before or just after, trial from 1) of the events near one."""
     lead = round(-_RASTER_S[0] / step_s)
     trial = np.searchsorted(cs - lead, steps, side="right")
@@ -131,10 +132,9 @@ def _draw_weight(axes: Axes, comparison: Comparison) -> None:
     for name, trials in comparison.scores().items():
         axes.plot(np.arange(1, trials.weight.size + 1), trials.weight, label=name, **_MODEL_STYLE[name])
     fires_last = config.threshold.level / (config.trace.end or np.nan)
-    axes.axhline(fires_last, color="grey", linewidth=0.8, linestyle=":")
-    axes.annotate("CRs below", (1, fires_last), (0, 2), textcoords="offset points", fontsize=8, color="grey")
+    axes.axhline(fires_last, color="grey", linewidth=1, linestyle=":", label="CRs below")
     axes.set(xlim=(1, comparison.events.cs.size), ylabel="w at each CS", title="the memory")
-    axes.legend(loc="upper right", ncols=3, fontsize=9)
+    axes.legend(loc="upper right", ncols=4, fontsize=8)
 
 
 def _draw_blocks(axes: Axes, comparison: Comparison, what: str, label: str) -> None:

@@ -28,7 +28,9 @@ def make_folder(path: Path) -> None:
 def progress_bar(label: str, total: int, where: Console) -> Iterator[Callable[[int], None]]:
     """A progress bar over `total` steps; yields the function that moves it."""
     columns = (TextColumn("{task.description:>6}"), BarColumn(40), TextColumn("{task.percentage:3.0f} %"))
-    with Progress(*columns, TimeElapsedColumn(), console=where, transient=True) as bar:
+    with Progress(
+        *columns, TimeElapsedColumn(), console=where, transient=True, disable=not where.is_terminal
+    ) as bar:
         task = bar.add_task(label, total=total)
         yield lambda done: bar.update(task, completed=done)
 

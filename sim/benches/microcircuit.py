@@ -45,7 +45,7 @@ class Bench:
         """Clock and reset; returns once the core is idle."""
         self.dut.rst.value = 1
         self.dut.tick.value = 0
-        cocotb.start_soon(Clock(self.dut.clk, _PERIOD_NS, "ns").start())
+        Clock(self.dut.clk, _PERIOD_NS, "ns").start()
         self.responses.start()
         self.readback.start()
         await self.reset()

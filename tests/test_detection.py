@@ -1,0 +1,224 @@
+"""Event detection: the formula on made signals, fixed against float, and a real recording."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.io
+from microzone.golden_model import ChipConfig, ConfigError, DetectorFixed, DetectorFloat, FileError
+from microzone.golden_model.detection import detection_score, events_in_steps
+from microzone.golden_model.recording import read_recording
+
+CONFIG = ChipConfig.make()
+RATE = 25000.0
+KINDS = (DetectorFloat, DetectorFixed)
+
+
+def channel(**changes: Any) -> Any:
+    return ChipConfig.make(detection={"io": changes}).detection.io
+
+
+def bursts(seed: int, at: list[int], n: int = 250_000) -> np.ndarray:
+    """Noise with a 5 ms burst of large spikes at each place, on a slow baseline."""
+    rng = np.random.default_rng(seed)
+    x = 300 * rng.standard_normal(n) + 500 * np.sin(np.pi * np.arange(n) / RATE)
+    for start in at:
+        x[start : start + 125] += 6000 * np.sin(2 * np.pi * 1000 * np.arange(125) / RATE)
+    return np.rint(x).astype(np.int16)
+
+
+def naive(x: np.ndarray, detector: Any) -> list[int]:
+    """The formula of the docstring, sample by sample, without a band-pass."""
+    m = s = v = 0.0
+    above, last, found = False, -(10**9), []
+    for n, sample in enumerate(x.astype(float)):
+        m += (sample - m) / 2**detector.mean_bits
+        r = abs(sample - m)
+        s += (r - s) / 2**detector.smooth_bits
+        v += (r - v) / 2 ** min(detector.variability_bits, int(np.log2(n + 1)))
+        crossed = s > detector.channel.threshold * v
+        settled = n >= round(detector.channel.settle_s * detector.rate_hz)
+        rested = n - last >= round(detector.channel.refractory_s * detector.rate_hz)
+        if crossed and not above and settled and rested:
+            found.append(n)
+            last = n
+        above = crossed
+    return found
+
+
+def test_float_is_the_formula() -> None:
+    x = bursts(1, [20_000, 20_700, 40_000], 60_000)
+    detector = DetectorFloat(CONFIG, channel(threshold=1.1, refractory_s=0.004, settle_s=0.01), RATE)
+    found = detector.process(x).samples[0].tolist()
+    assert found == naive(x, detector)
+    assert len(found) > 20
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("band", [None, (300.0, 3000.0)])
+@pytest.mark.parametrize("relative", [True, False])
+def test_bursts_are_found_once_each(kind: Any, band: Any, relative: bool) -> None:
+    at = [30_000, 90_000, 180_000]
+    settings = channel(threshold=3.75 if relative else 1200.0, relative=relative)
+    settings = settings.model_copy(update={"bandpass_hz": band})
+    found = kind(CONFIG, settings, RATE).process(bursts(2, at)).samples[0]
+    assert found.size == 3
+    assert (found >= at).all() and (found <= np.array(at) + 100).all()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_relative_threshold_carries_over_between_gains(kind: Any) -> None:
+    x = bursts(3, [30_000, 90_000])
+    found = [kind(CONFIG, channel(), RATE).process((x * gain).astype(int)).samples[0] for gain in (1, 3)]
+    assert np.abs(found[0] - found[1]).max() <= 1
+
+
+def test_the_refractory_time_and_the_upward_crossing() -> None:
+    x = bursts(4, [30_000, 30_800, 32_000])
+    for refractory_s, count in ((0.002, 3), (0.05, 2), (0.5, 1)):
+        found = DetectorFixed(CONFIG, channel(refractory_s=refractory_s), RATE).process(x).samples[0]
+        assert found.size == count, refractory_s
+    held = np.tile([3000, -3000], 50_000)
+    held[:40_000] //= 100
+    found = DetectorFixed(CONFIG, channel(refractory_s=0.002), RATE).process(held).samples[0]
+    assert found.size == 1, "one event an upward crossing, however long it lasts"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("band", [None, (300.0, 3000.0)])
+def test_channels_and_chunks_do_not_matter(kind: Any, band: Any) -> None:
+    settings = channel().model_copy(update={"bandpass_hz": band})
+    x = np.stack([bursts(5, [20_000]), bursts(6, [50_000, 90_000])], axis=1)
+    whole = kind(CONFIG, settings, RATE, 2).process(x, trace=True)
+    for c in range(2):
+        alone = kind(CONFIG, settings, RATE)
+        parts = [alone.process(x[a:b, c], trace=True) for a, b in ((0, 1), (1, 19_999), (19_999, len(x)))]
+        assert np.concatenate([part.samples[0] for part in parts]).tolist() == whole.samples[c].tolist()
+        for name, values in whole.signals.items():
+            assert np.array_equal(np.concatenate([part.signals[name][:, 0] for part in parts]), values[:, c])
+    detector = kind(CONFIG, settings, RATE, 2)
+    detector.process(x)
+    detector.reset()
+    assert detector.process(x).samples[1].tolist() == whole.samples[1].tolist()
+
+
+@pytest.mark.parametrize("band", [None, (300.0, 3000.0)])
+def test_fixed_is_within_one_sample_of_float(band: Any) -> None:
+    settings = channel().model_copy(update={"bandpass_hz": band})
+    x = bursts(7, list(range(20_000, 240_000, 7_000)))
+    real, fixed = (kind(CONFIG, settings, RATE).process(x, trace=True) for kind in KINDS)
+    assert real.samples[0].size == fixed.samples[0].size == 32
+    assert np.abs(real.samples[0] - fixed.samples[0]).max() <= 1
+    limit = 0.05 if band is None else 1.5  # ADC counts
+    for name, values in real.signals.items():
+        assert np.abs(values - fixed.signals[name]).max() < limit, name
+
+
+def test_extreme_samples_do_not_overflow() -> None:
+    rng = np.random.default_rng(8)
+    x = np.where(rng.random(100_000) < 0.5, 32767, -32768)
+    x[:50_000] = 32767
+    # What is left is the rounding of the filter's coefficients, at full scale.
+    for band, limit in ((None, 0.5), ((300.0, 3000.0), 20)):
+        settings = channel(threshold=1.25).model_copy(update={"bandpass_hz": band})
+        real, fixed = (kind(CONFIG, settings, RATE).process(x, trace=True) for kind in KINDS)
+        for name, values in real.signals.items():
+            assert np.abs(values - fixed.signals[name]).max() < limit, name
+
+
+@pytest.mark.parametrize("band", [None, [300.0, 3000.0]])
+def test_real_complex_spikes_are_found(recording: Path, band: Any) -> None:
+    config = CONFIG if band is None else ChipConfig.make(detection={"io": {"bandpass_hz": band}})
+    source = read_recording(recording)
+    x = source.channel("HIGH")
+    real, fixed = (kind(config, config.detection.io, RATE).process(x).samples[0] for kind in KINDS)
+    labelled, hit, false = detection_score(fixed, source.channel("Labels"), RATE)
+    assert labelled == 45 and hit >= 44
+    assert false * RATE / x.size <= 0.05
+    assert real.size == fixed.size
+    assert np.abs(real - fixed).max() <= 1
+
+
+def test_events_fall_into_their_steps() -> None:
+    steps, n_steps = events_in_steps(np.array([0, 49, 50, 99, 100]), 101, RATE, CONFIG)
+    assert steps.tolist() == [0, 0, 1, 1, 2] and n_steps == 3
+
+
+def test_labels_are_scored() -> None:
+    labels = np.zeros(10_000, np.uint8)
+    labels[1000:1100] = labels[5000:5100] = 1
+    assert detection_score(np.array([990, 3000, 8000]), labels, RATE) == (2, 1, 2)
+    assert detection_score(np.zeros(0, int), labels, RATE) == (2, 0, 0)
+    assert detection_score(np.array([5]), np.zeros(100), RATE) == (0, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "rate", "message"),
+    [
+        ({"mean_tau_s": 1e6}, RATE, r"mean_tau_s = 1e\+06 at 25000 Hz: 2\*\*35 samples, limits"),
+        ({"smooth_tau_s": 1e-5}, RATE, r"smooth_tau_s"),
+        ({"bandpass_hz": (300.0, 20000.0)}, RATE, r"bandpass_hz = 300 to 20000: limit at 25000 Hz is 12500"),
+        ({}, -1.0, r"rate = -1 Hz"),
+        ({}, float("nan"), r"rate = nan Hz"),
+    ],
+)
+def test_settings_that_do_not_suit_are_refused(changes: Any, rate: float, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        DetectorFixed(CONFIG, channel().model_copy(update=changes), rate)
+
+
+def test_narrow_filter_formats_are_refused() -> None:
+    for formats, message in (
+        ({"filter_coefficient": "SQ(1,16)"}, "a coefficient of the band-pass is"),
+        ({"filter_coefficient": "SQ(2,40)"}, "a biquad's sum has"),
+        ({"detection_state": "SQ(17,6)"}, "mean_tau_s"),
+        ({"filter_state": "SQ(18,22)"}, "needs at least the 22"),
+    ):
+        config = ChipConfig.make(formats=formats)
+        with pytest.raises(ConfigError, match=message):
+            DetectorFixed(config, channel(bandpass_hz=(300.0, 3000.0)), RATE)
+
+
+def test_samples_that_are_no_counts_are_refused() -> None:
+    detector = DetectorFixed(CONFIG, channel(), RATE)
+    for samples, message in (
+        (np.zeros(3), "whole ADC counts"),
+        (np.array([40_000]), r"outside formats\.sample"),
+        (np.zeros((3, 2), int), "shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            detector.process(samples)
+
+
+def test_recordings_are_read_and_refused(tmp_path: Path) -> None:
+    path = tmp_path / "r.mat"
+    scipy.io.savemat(path, {"A": np.arange(5, dtype=np.int16), "V": np.array([0.195, -0.39]), "T": "text"})
+    source = read_recording(path)
+    assert set(source.variables) == {"A", "V"}
+    assert source.channel("A").tolist() == [0, 1, 2, 3, 4]
+    assert source.channel("V", lsb=0.195).tolist() == [1, -2]
+    for name, lsb, message in (
+        ("B", None, "no channel 'B'; channels: A, V"),
+        ("V", None, "not ADC counts"),
+        ("V", 0.0, "above 0"),
+        ("V", 1e-12, r"exceeds 2\*\*31"),
+    ):
+        with pytest.raises(FileError, match=message):
+            source.channel(name, lsb=lsb)
+    for name, content, message in (
+        ("r.wav", b"", "unknown kind"),
+        ("none.mat", None, "no such file"),
+        ("bad.mat", b"MATLAB 5.0 MAT-file" + b"\0" * 60, "cannot be read"),
+        ("empty.mat", b"", "cannot be read"),
+    ):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(FileError, match=message):
+            read_recording(tmp_path / name)
+    cut = tmp_path / "cut.mat"
+    cut.write_bytes(path.read_bytes()[:150])
+    with pytest.raises(FileError, match=r"cut\.mat"):
+        read_recording(cut)
