@@ -51,7 +51,7 @@ def naive(x: np.ndarray, detector: Any) -> list[int]:
 
 def test_float_is_the_formula() -> None:
     x = bursts(1, [20_000, 20_700, 40_000], 60_000)
-    detector = DetectorFloat(CONFIG, channel(threshold=1.1, refractory_s=0.004, settle_s=0.01), RATE)
+    detector = DetectorFloat(CONFIG, channel(threshold=1.125, refractory_s=0.004, settle_s=0.01), RATE)
     found = detector.process(x).samples[0].tolist()
     assert found == naive(x, detector)
     assert len(found) > 20
