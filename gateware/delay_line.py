@@ -58,7 +58,9 @@ class DelayLine(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         # Two rows at least: an address needs a bit.
-        m.submodules.line = line = memory.Memory(shape=1, depth=max(self.rows, 2), init=[])
+        m.submodules.line = line = memory.Memory(
+            shape=1, depth=max(self.rows, 2), init=[], attrs={"ram_style": "block"}
+        )
         read, write = line.read_port(), line.write_port()
         position = Signal(range(self.rows))
         m.d.comb += [

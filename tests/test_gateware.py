@@ -1,0 +1,220 @@
+"""The gateware in Amaranth's simulator: equal to the fixed-point model, and unequal once a process is broken."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import microzone.gateware.microcircuit as gateware
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from microzone.gateware import Microcircuit, StepTimer
+from microzone.gateware.delay_line import DelayLine
+from microzone.golden_model import ChipConfig, ConfigError
+from microzone.sim.comparison import first_difference
+from microzone.sim.replay import Scenario, expected_signals
+from microzone.sim.scenarios import CONFIGS, scenarios
+from support import simulate
+
+
+def difference(core: Any, scenario: Scenario) -> str | None:
+    got = simulate(core, scenario)
+    expected = expected_signals(scenario)
+    if not np.array_equal(got["response"], expected["response"]):
+        return "responses"
+    return first_difference(expected, got, scenario.config)
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("default", 1), ("undelayed", 2), ("signed", 3), ("signed", 1)]
+)
+def test_every_signal_of_every_step_is_equal(name: str, channels: int) -> None:
+    for scenario in scenarios(CONFIGS[name], channels, seed=2, steps=350):
+        assert difference(Microcircuit(scenario.config, channels), scenario) is None, scenario.name
+
+
+@st.composite
+def small_scenarios(draw: st.DrawFn) -> Scenario:
+    k, d, q = draw(st.integers(1, 6)), draw(st.integers(0, 6)), draw(st.integers(0, 6))
+    config = ChipConfig.make(
+        trace={"duration_s": k * 0.002},
+        noi={"delay_s": q * 0.002},
+        eligibility={"delay_s": d * 0.002},
+        plasticity={
+            "potentiation": draw(st.sampled_from([0.0, 0.01, 0.3])),
+            "depression": draw(st.sampled_from([0.0, 0.2, 0.9])),
+        },
+        weight={"initial": draw(st.sampled_from([0.0, 0.19, 0.3, 0.5]))},
+    )
+    shape = (draw(st.integers(1, 40)), draw(st.integers(1, 3)))
+    cells = shape[0] * shape[1]
+    pn, io = (
+        np.array(draw(st.lists(st.booleans(), min_size=cells, max_size=cells))).reshape(shape)
+        for _ in range(2)
+    )
+    return Scenario("hypothesis", config, pn, io)
+
+
+@settings(max_examples=25)
+@given(small_scenarios())
+def test_any_small_configuration_is_equal(scenario: Scenario) -> None:
+    assert difference(Microcircuit(scenario.config, scenario.channels), scenario) is None
+
+
+MUTATIONS = {
+    "1 trace: one step too long": ("before.age < idle - 1", "before.age < idle"),
+    "1 trace: slope off by one LSB": (
+        "(before.trace - words.trace_slope)",
+        "(before.trace - words.trace_slope - 1)",
+    ),
+    "1 trace: a second detection does not restart it": (
+        "now.age.eq(Mux(detections.pn, 0,",
+        "now.age.eq(Mux(detections.pn & (before.age == idle), 0,",
+    ),
+    "2 scaling: w before learning": ("now.weight * now.trace", "weight_read.data * now.trace"),
+    "3 threshold: at or below": (
+        ".shift_right(words.threshold_shift) < words",
+        ".shift_right(words.threshold_shift) <= words",
+    ),
+    "3 threshold: a CR in every step below": (
+        "now.cr.eq(now.below & ~before.below)",
+        "now.cr.eq(now.below)",
+    ),
+    "3 threshold: without an active trace": (
+        "now.below.eq(now.active & below)",
+        "now.below.eq(below)",
+    ),
+    "4 inhibitory pulse: one step short": (
+        "Mux(now.cr, config.trace_steps, before",
+        "Mux(now.cr, config.trace_steps - 1, before",
+    ),
+    "4 inhibitory pulse: not retriggerable": (
+        "Mux(now.cr, config.trace_steps, before",
+        "Mux(now.cr & (before.pulse_left == 0), config.trace_steps, before",
+    ),
+    "5 delayed inhibition: one step late": (
+        "config.noi_delay_steps, now.inhibition",
+        "config.noi_delay_steps + 1, now.inhibition",
+    ),
+    "6 gate: left open": ("gated = detections.io & ~inhibited", "gated = detections.io"),
+    "7 plasticity trace: one step late": (
+        "config.eligibility_delay_steps, active",
+        "config.eligibility_delay_steps + 1, active",
+    ),
+    "8 coincidence: δd without δp": (
+        "weight_read.data + potentiation - ",
+        "weight_read.data + Mux(gated, 0, potentiation) - ",
+    ),
+    "8 coincidence: wraps at its limits": (
+        "resize(learnt, learnt_format, target)",
+        "resize(learnt, learnt_format, target, overflow=Overflow.WRAP)",
+    ),
+}
+
+
+@contextmanager
+def mutant(old: str, new: str) -> Iterator[Any]:
+    """The gateware's module with one piece of its source replaced."""
+    path = Path(gateware.__file__)
+    source = path.read_text(encoding="utf-8")
+    assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {path.name}"
+    name = f"{gateware.__package__}._mutant"
+    spec = importlib.util.spec_from_loader(name, loader=None)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    module.__package__ = gateware.__package__
+    sys.modules[name] = module
+    text = source.replace(old, new).replace("QFormat\n", "Overflow, QFormat\n", 1)
+    try:
+        exec(compile(text, str(path), "exec"), module.__dict__)
+        yield module
+    finally:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_a_broken_process_is_found(name: str) -> None:
+    with mutant(*MUTATIONS[name]) as module:
+        found = [
+            difference(module.Microcircuit(scenario.config, 3), scenario)
+            for scenario in scenarios(CONFIGS["signed"], 3, seed=2, steps=350)
+        ]
+    assert any(found), "no scenario tells this mutant from the model"
+
+
+def test_latency_and_cycles_are_small_enough() -> None:
+    core = Microcircuit(ChipConfig.make())
+    assert core.cycles_per_channel <= 8
+    assert core.latency() <= 16
+
+
+@pytest.mark.parametrize(("delay", "channels"), [(1, 1), (1, 3), (5, 1), (4, 3)])
+def test_delay_line_delays_each_channel(delay: int, channels: int) -> None:
+    line = DelayLine(delay, channels)
+    rng = np.random.default_rng(delay + channels)
+    bits = rng.integers(0, 2, (40, channels))
+
+    async def bench(ctx: Any) -> None:
+        for step in range(40):
+            for channel in range(channels):
+                ctx.set(line.fetch, 1)
+                await ctx.tick()
+                ctx.set(line.fetch, 0)
+                expected = bits[step - delay, channel] if step >= delay else 0
+                assert ctx.get(line.data_out) == expected, (step, channel)
+                ctx.set(line.data_in, int(bits[step, channel]))
+                ctx.set(line.store, 1)
+                await ctx.tick()
+                ctx.set(line.store, 0)
+        ctx.set(line.clear, 1)
+        await ctx.tick().repeat(line.rows)
+        ctx.set(line.clear, 0)
+        for _ in range(line.rows):
+            ctx.set(line.fetch, 1)
+            await ctx.tick()
+            assert ctx.get(line.data_out) == 0
+            ctx.set(line.store, 1)
+            await ctx.tick()
+            ctx.set(line.store, 0)
+
+    simulator = Simulator(line)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+def test_step_timer_ticks_each_period() -> None:
+    timer = StepTimer(ChipConfig.make(), clock_hz=5000.0)
+    ticks = []
+
+    async def bench(ctx: Any) -> None:
+        for cycle in range(45):
+            ctx.set(timer.enable, cycle not in (12, 13))
+            ticks.append(ctx.get(timer.tick))
+            await ctx.tick()
+
+    simulator = Simulator(timer)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert timer.period == 10
+    assert np.flatnonzero(ticks).tolist() == [9, 23, 33, 43]
+
+
+@pytest.mark.parametrize("clock_hz", [12_345_678.9, 100.0])
+def test_a_step_that_is_no_whole_number_of_cycles_is_refused(clock_hz: float) -> None:
+    with pytest.raises(ConfigError, match="must be a whole number"):
+        StepTimer(ChipConfig.make(), clock_hz)
+
+
+def test_impossible_sizes_are_refused() -> None:
+    for make in (lambda: Microcircuit(ChipConfig.make(), 0), lambda: DelayLine(0, 1)):
+        with pytest.raises(ValueError, match="at least 1"):
+            make()
