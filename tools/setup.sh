@@ -27,7 +27,7 @@ if ! .venv/bin/python -c 'import find_libpython, sys; sys.exit(find_libpython.fi
         unpacked=$(mktemp -d)
         if (cd "$unpacked" && apt-get download --quiet "$library" && dpkg -x "$library"_*.deb .) >/dev/null 2>&1
         then
-            find "$unpacked" -name "$library.so*" -exec cp -P {} .venv/lib/ \;
+            find "$unpacked" -name "$library.so*" -type f -exec cp {} .venv/lib/ \;
         else
             echo "warning: $library.so is missing and the gateware cannot be simulated without it;" \
                 "get it with: apt-get install $library" >&2

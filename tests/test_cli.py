@@ -1,0 +1,284 @@
+"""The command line: what each verb writes, and one clear line, status 2 and no file for a user's mistake."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import scipy.io
+from microzone.golden_model import (
+    ChipConfig,
+    Events,
+    MicrocircuitFixed,
+    MicrocircuitFloat,
+    Protocol,
+    Result,
+    Trial,
+)
+from microzone.tools import cli
+
+
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def microzone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Outcome]:
+    """Run the command line in this process, in an empty folder."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setattr("warnings.showwarning", None)  # restored after main() has set its own
+
+    def call(*args: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["microzone", *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Path:
+    path = tmp_path / "events.npz"
+    Protocol(trials=(Trial.PAIRED,) * 4 + (Trial.CS_ALONE,) * 2).events(ChipConfig.make(), 4).save(path)
+    return path
+
+
+def test_run_gives_the_result_of_each_model(microzone: Callable[..., Outcome], session: Path) -> None:
+    events = Events.load(session)
+    results = {}
+    for model in ("float", "fixed", "rtl"):
+        outcome = microzone("run", session, "--model", model, "--out", f"{model}.npz", "--json")
+        assert outcome.status == 0, outcome.err
+        results[model] = Result.load(f"{model}.npz")
+        assert json.loads(outcome.out)["cr"] == results[model].cr.size
+    config = ChipConfig.make()
+    real = MicrocircuitFloat(config).process(events.pn_steps, events.io_steps)
+    fixed = MicrocircuitFixed(config).process(events.pn_steps, events.io_steps)
+    assert np.array_equal(results["float"].w, real.weight) and results["float"].w_raw is None
+    for model in ("fixed", "rtl"):
+        assert np.array_equal(results[model].w_raw, fixed.weight)
+        assert np.array_equal(results[model].w, fixed.weight * config.formats.weight.lsb)
+        assert np.array_equal(results[model].cr, np.flatnonzero(fixed.cr))
+
+
+def test_run_uses_the_configuration(microzone: Callable[..., Outcome], session: Path, tmp_path: Path) -> None:
+    (tmp_path / "chip.toml").write_text("[weight]\ninitial = 0.1\n")
+    outcome = microzone("run", session, "--config", tmp_path / "chip.toml", "--out", "r.npz")
+    assert outcome.status == 0 and "written to r.npz" in outcome.out
+    result = Result.load("r.npz")
+    assert result.config.weight.initial == 0.1 and result.w[0] == pytest.approx(0.1) and result.cr.size
+
+
+def test_compare_writes_everything_and_says_bit_accurate(
+    microzone: Callable[..., Outcome], session: Path
+) -> None:
+    outcome = microzone("compare", session, "--out", "report")
+    assert outcome.status == 0, outcome.err
+    assert "BIT-ACCURATE: RTL equals fixed in w and CR at every one of" in outcome.out
+    names = {path.name for path in Path("report").iterdir()}
+    models = {"float.npz", "fixed.npz", "rtl.npz"}
+    assert names == models | {"figure.png", "report.json", "events.npz", "config.toml"}
+    report = json.loads(Path("report/report.json").read_text())
+    assert report["bit_accurate"] is True and report["first_difference"] is None
+    assert report["fixed_against_float"]["trials"] == 6
+    assert set(report["models"]) == {"float", "fixed", "rtl"}
+    assert Path("report/figure.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_compare_works_without_trials(microzone: Callable[..., Outcome], tmp_path: Path) -> None:
+    Events(np.array([10, 700]), np.array([80, 90]), 2000).save(tmp_path / "bare.npz")
+    outcome = microzone("compare", tmp_path / "bare.npz", "--out", "report", "--json")
+    assert outcome.status == 0, outcome.err
+    report = json.loads(outcome.out)
+    assert report["bit_accurate"] is True and "trials" not in report["fixed_against_float"]
+
+
+def test_compare_reports_a_difference_and_fails(
+    microzone: Callable[..., Outcome], session: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateware that is built for another depression."""
+    from microzone.sim import replay
+
+    build = replay.replay_design
+    wrong = ChipConfig.make(plasticity={"depression": 0.02})
+    monkeypatch.setattr(
+        replay, "replay_design", lambda config, *args, **kwargs: build(wrong, *args, **kwargs)
+    )
+    outcome = microzone("compare", session, "--out", "report")
+    assert outcome.status == 1
+    assert "NOT BIT-ACCURATE: step" in outcome.out and "weight (process 8) expected 0x" in outcome.out
+    assert json.loads(Path("report/report.json").read_text())["bit_accurate"] is False
+
+
+def test_demo_in_short(microzone: Callable[..., Outcome]) -> None:
+    outcome = microzone("demo", "--paired", 3, "--cs-alone", 2, "--seed", 5, "--out", "d", "--json")
+    assert outcome.status == 0, outcome.err
+    report = json.loads(outcome.out)
+    assert report["bit_accurate"] and report["seed"] == 5 and report["fixed_against_float"]["trials"] == 5
+    assert Events.load("d/events.npz").us.size == 3
+    assert ChipConfig.load("d/config.toml") == ChipConfig.make()
+
+
+def raw_session(path: Path, spikes: int = 12) -> None:
+    rng = np.random.default_rng(5)
+    x = 300 * rng.standard_normal(250_000)
+    labels = np.zeros(x.size, np.uint8)
+    for start in 12_000 + 19_000 * np.arange(spikes):
+        x[start : start + 125] += 6000 * np.sin(np.arange(125) / 4)
+        labels[start : start + 125] = 1
+    scipy.io.savemat(path, {"HIGH": np.rint(x).astype(np.int16), "Labels": labels, "uV": 0.195 * np.rint(x)})
+
+
+def test_detect_writes_events_and_a_picture(microzone: Callable[..., Outcome], tmp_path: Path) -> None:
+    raw_session(tmp_path / "r.mat")
+    common = ("detect", tmp_path / "r.mat", "--rate", 25000)
+    for number, options in enumerate(
+        (
+            ("--channel", "HIGH", "--model", "float"),
+            ("--channel", "HIGH", "--labels", "Labels", "--figure", "f.png"),
+            ("--channel", "uV", "--lsb", 0.195, "--as", "pn"),
+        )
+    ):
+        outcome = microzone(*common, *options, "--out", f"{number}.npz")
+        assert outcome.status == 0, outcome.err
+        assert "12 events in 10.000 s, 1.200 Hz" in outcome.out
+        events = Events.load(f"{number}.npz")
+        found, other = (events.pn, events.io) if "pn" in options else (events.io, events.pn)
+        assert found.size == 12 and not other.size and events.n_steps == 5000
+        assert np.array_equal(found, events.samples // 50)
+    assert Path("f.png").read_bytes().startswith(b"\x89PNG")
+    outcome = microzone(*common, "--channel", "HIGH", "--labels", "Labels", "--out", "j.npz", "--json")
+    numbers = json.loads(outcome.out)
+    assert (numbers["labelled"], numbers["found"], numbers["false_alarm_hz"]) == (12, 12, 0.0)
+
+
+def test_demo_takes_the_io_from_a_recording(microzone: Callable[..., Outcome], tmp_path: Path) -> None:
+    raw_session(tmp_path / "r.mat")
+    outcome = microzone(
+        "demo", "--paired", 2, "--cs-alone", 1, "--io-recording", tmp_path / "r.mat", "--out", "d"
+    )
+    assert outcome.status == 0, outcome.err
+    assert "12 of 12 labelled events found, false alarms 0.000 Hz" in " ".join(outcome.out.split())
+    events = Events.load("d/events.npz")
+    spontaneous = events.io[events.io < events.cs[0]]
+    detected = events.io[:12] % 5000
+    assert np.isin(spontaneous % 5000, detected).all(), "repeats with the recording's length"
+    found = json.loads(Path("d/report.json").read_text())["io_recording"]
+    assert found["largest_fixed_float_shift_samples"] <= 1
+
+
+def test_demo_on_the_real_recording(microzone: Callable[..., Outcome], recording: Path) -> None:
+    outcome = microzone(
+        "demo", "--paired", 3, "--cs-alone", 3, "--io-recording", recording, "--out", "d", "--json"
+    )
+    assert outcome.status == 0, outcome.err
+    found = json.loads(outcome.out)["io_recording"]
+    assert found["labelled"] == 45 and found["found"] >= 44 and found["false_alarm_hz"] <= 0.05
+    assert found["largest_fixed_float_shift_samples"] <= 1
+
+
+def test_sim_runs_a_bench(microzone: Callable[..., Outcome]) -> None:
+    outcome = microzone("sim", "microcircuit", "--config", "undelayed", "--channels", 2, "--steps", 100)
+    assert outcome.status == 0, outcome.err
+    assert outcome.out.count("passed") == 4
+
+
+def test_doctor_lists_the_tools(microzone: Callable[..., Outcome]) -> None:
+    assert "verilator" in microzone("doctor").out
+    outcome = microzone("doctor", "--json")
+    assert outcome.status == 0
+    assert {finding["tool"] for finding in json.loads(outcome.out)} >= {"verilator", "icarus", "yosys", "g++"}
+
+
+def test_doctor_fails_where_something_needed_is_missing(
+    microzone: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", "")
+    outcome = microzone("doctor")
+    assert outcome.status == 1 and "apt-get install g++" in outcome.out
+
+
+MISTAKES = [
+    (("run", "none.npz", "--out", "o"), r"none.npz: No such file"),
+    (("run", "BROKEN", "--out", "o"), r"not an .npz file"),
+    (("run", "UNSORTED", "--out", "o"), r"pn[1] = 3: not above"),
+    (("run", "EVENTS", "--out", "no/such/o"), r"no/such/o: cannot be written"),
+    (("run", "EVENTS", "--out", "o", "--config", "CONFIG"), r"plasticity.potentiation = 1e-11: rounds to 0"),
+    (("run", "EVENTS", "--out", "o", "--config", "none.toml"), r"none.toml: No such file"),
+    (("run", "EVENTS", "--out", "o", "--model", "vhdl"), r"'vhdl' is not one of"),
+    (("run", "EVENTS"), r"Missing option '--out'"),
+    (("run", "EVENTS", "--out", "o", "--simulator", "questa"), r"'questa' is not one of"),
+    (("compare", "UNSORTED", "--out", "o"), r"pn[1] = 3"),
+    (("compare", "EVENTS", "--out", "EVENTS"), r"cannot be made"),
+    (("demo", "--paired", "0", "--cs-alone", "0", "--out", "o"), r"needs a trial"),
+    (("demo", "--paired", "-1", "--out", "o"), "Invalid value for '--paired'"),
+    (("demo", "--io-recording", "none.mat", "--out", "o"), r"none.mat: no such file"),
+    (("demo", "--io-recording", "RECORDING", "--io-channel", "X", "--out", "o"), r"no channel 'X'; channels: HIGH"),
+    (("demo", "--io-recording", "RECORDING", "--io-rate", "50", "--out", "o"), r"detection"),
+    (("demo", "--io-recording", "SILENT", "--out", "o"), r"no event in channel"),
+    (("detect", "BROKEN", "--channel", "A", "--rate", "1", "--out", "o"), r"unknown kind of recording"),
+    (("detect", "DAMAGED", "--channel", "A", "--rate", "1", "--out", "o"), r"cannot be read"),
+    (("detect", "RECORDING", "--channel", "uV", "--rate", "25000", "--out", "o"), r"not ADC counts"),
+    (("detect", "RECORDING", "--channel", "HIGH", "--rate", "0", "--out", "o"), r"rate = 0 Hz"),
+    (("detect", "RECORDING", "--channel", "uV", "--lsb", "1e-4", "--rate", "25000", "--out", "o"), "outside"),
+    (
+        ("detect", "RECORDING", "--channel", "HIGH", "--labels", "L", "--rate", "25000", "--out", "o"),
+        r"no channel 'L'",
+    ),
+    (("sim", "cerebrum"), r"block 'cerebrum': choose from microcircuit"),
+    (("sim", "--config", "odd"), r"configuration 'odd': choose from default"),
+    (("sim", "--channels", "0"), "Invalid value for '--channels'"),
+    (("sim", "--waves", "--out", "EVENTS"), r"cannot be made"),
+    (("fly",), r"No such command 'fly'"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("args", "message"), MISTAKES, ids=[" ".join(args)[:60] for args, _ in MISTAKES])
+def test_mistakes_are_one_line_and_leave_nothing(
+    microzone: Callable[..., Outcome], session: Path, tmp_path: Path, args: tuple[str, ...], message: str
+) -> None:
+    names = {"EVENTS": session}
+    names |= {name: tmp_path / name.lower() for name in ("BROKEN", "UNSORTED", "CONFIG")}
+    names |= {name: tmp_path / f"{name.lower()}.mat" for name in ("RECORDING", "SILENT", "DAMAGED")}
+    names["BROKEN"].write_text("no archive")
+    names["UNSORTED"] = names["UNSORTED"].with_suffix(".npz")
+    np.savez(names["UNSORTED"], pn=[5, 3], io=[1], n_steps=9)
+    names["CONFIG"].write_text("[plasticity]\npotentiation = 1e-11\n")
+    names["DAMAGED"].write_bytes(b"MATLAB" * 40)
+    raw_session(names["RECORDING"])
+    raw_session(names["SILENT"], spikes=0)
+    outcome = microzone(*(names.get(arg, arg) for arg in args))
+    assert outcome.status == 2
+    assert message in outcome.err
+    assert outcome.err.startswith("error: ") and outcome.err.count("\n") == 1
+    assert not list(Path.cwd().iterdir()), "something was written"
+
+
+def test_precision_is_warned_about_in_one_line(
+    microzone: Callable[..., Outcome], session: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    (tmp_path / "chip.toml").write_text("[detection.io]\nthreshold = 0.3\n")
+    program = [sys.executable, "-m", "microzone.tools.cli"]
+    done = subprocess.run(
+        [*program, "run", session, "--config", tmp_path / "chip.toml", "--out", tmp_path / "r.npz"],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0
+    assert (
+        done.stderr.strip()
+        == "warning: detection.io.threshold = 0.3: becomes 0.300781 in UQ(4,8), off by 0.26%"
+    )

@@ -1,0 +1,136 @@
+"""The cocotb benches on the emitted Verilog, in every simulator that is installed; waves; broken designs."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+from microzone.gateware.toolchain import ToolError
+from microzone.golden_model import ChipConfig
+from microzone.sim import replay as replay_module
+from microzone.sim.bench import run_microcircuit
+from microzone.sim.comparison import first_difference
+from microzone.sim.replay import Scenario, core_verilog, expected_signals, replay, replay_design
+from microzone.sim.scenarios import CONFIGS, scenarios
+from microzone.sim.simulators import SIMULATORS, BenchFailure, Design, Simulator, find_simulator
+
+
+@pytest.fixture(params=list(SIMULATORS))
+def simulator(request: pytest.FixtureRequest) -> Simulator:
+    chosen = SIMULATORS[request.param]
+    if chosen.version() is None:
+        pytest.skip(f"{chosen.name} is not installed; get it with: {chosen.how_to_get}")
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("config_name", "channels", "steps"),
+    [("default", 1, 2500), ("default", 2, 1500), ("default", 7, 1000), ("default", 64, 500),
+     ("undelayed", 2, 1000), ("signed", 3, 1000)],
+)  # fmt: skip
+def test_benches_pass(simulator: Simulator, config_name: str, channels: int, steps: int) -> None:
+    ports = (config_name, channels) in (("default", 1), ("default", 7), ("signed", 3))
+    run_microcircuit(
+        simulator, config_name=config_name, channels=channels, seed=channels, steps=steps, ports=ports
+    )
+
+
+def test_a_wrong_gateware_fails_the_bench_and_says_where(
+    simulator: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The core is built for a threshold one LSB off; the bench knows the right one."""
+    right = CONFIGS["undelayed"].replace(plasticity={"potentiation": 0.0, "depression": 0.0})
+    wrong = right.replace(threshold={"level": right.threshold.level + 2 * right.formats.threshold.lsb})
+    corner = scenarios(right, 2, seed=3, steps=400)[1]
+    scenario = _at_the_threshold(dataclasses.replace(corner, again="microzone sim again", seed=3))
+    monkeypatch.setattr(replay_module, "replay_design", lambda config, *a, **k: replay_design(wrong, *a, **k))
+    with pytest.raises(BenchFailure) as failure:
+        replay(scenario, simulator, full=True, check=True)
+    message = str(failure.value)
+    assert "(process 3) expected 0x0, got 0x1" in message
+    assert "seed 3, again with: microzone sim again" in message
+
+
+def _at_the_threshold(scenario: Scenario) -> Scenario:
+    """One trace, with the smallest w whose S is not below θ in the trace's fourth step."""
+    words = scenario.config.quantised
+    trace = words.trace_start - 3 * words.trace_slope
+    weight = -(-(words.threshold << words.threshold_shift) // trace)
+    writes = [dataclasses.replace(write, word=weight, step=0) for write in scenario.writes[:2]]
+    pn, io = np.zeros((2, *scenario.pn.shape), bool)
+    pn[0] = True
+    return dataclasses.replace(scenario, pn=pn, io=io, writes=writes)
+
+
+def test_a_bench_that_raises_is_a_failure_not_a_pass(simulator: Simulator, tmp_path: Path) -> None:
+    design = Design({"microcircuit.sv": core_verilog(CONFIGS["undelayed"], 2)}, "microcircuit")
+    with pytest.raises(BenchFailure, match="MICROZONE_CONFIG"):
+        simulator.run(design, "microzone.sim.benches.microcircuit", tmp_path)
+
+
+def test_a_design_that_does_not_compile_names_its_log(simulator: Simulator) -> None:
+    with pytest.raises(ToolError, match=r"compilation failed .* see .*build\.log"):
+        simulator.build(Design({"top.sv": "module top(; endmodule"}, "top"))
+
+
+def test_waves_show_expected_beside_actual(simulator: Simulator, tmp_path: Path) -> None:
+    run_microcircuit(simulator, config_name="signed", channels=3, steps=60, waves=tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        f"{kind}.{end}" for kind in ("random", "corner", "saturating") for end in ("vcd", "gtkw")
+    }
+    vcd = (tmp_path / "random.vcd").read_text()
+    save = (tmp_path / "random.gtkw").read_text()
+    for group in ("1 trace", "8 coincidence detection: w"):
+        assert f"-{group}" in save
+    for signal in ("weight", "cr", "inhibition"):
+        assert f"actual_{signal}" in save and f"expected_{signal}" in save and f"expected_{signal}" in vcd
+    code = next(line.split()[3] for line in vcd.splitlines() if line.endswith(" mismatch $end"))
+    assert not any(line == f"1{code}" for line in vcd.splitlines()), "a mismatch is on show"
+
+
+def test_runs_differ_only_by_simulator() -> None:
+    installed = [simulator for simulator in SIMULATORS.values() if simulator.version()]
+    if len(installed) < 2:
+        pytest.skip("one simulator only is installed")
+    scenario = scenarios(CONFIGS["undelayed"], 2, seed=9, steps=300)[0]
+    records = [replay(scenario, simulator, full=True) for simulator in installed]
+    assert first_difference(*records, scenario.config) is None
+
+
+def test_differences_are_told_in_the_order_of_evaluation() -> None:
+    scenario = scenarios(CONFIGS["undelayed"], 2, seed=9, steps=50)[0]
+    expected = expected_signals(scenario)
+    assert first_difference(expected, expected, scenario.config) is None
+    changed = {name: values.copy() for name, values in expected.items()}
+    changed["cr"][7, 1] ^= 1
+    changed["weight"][7, 1] += 1
+    changed["weight"][9, 0] += 1
+    message = first_difference(expected, changed, scenario.config)
+    assert message is not None and message.startswith("step 7, channel 1: weight (process 8) expected 0x")
+    with pytest.raises(ValueError, match="nothing to compare"):
+        first_difference(expected, {}, scenario.config)
+
+
+def test_an_unknown_or_missing_simulator_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ToolError, match="choose from verilator, icarus"):
+        find_simulator("modelsim")
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ToolError, match="apt-get install iverilog"):
+        find_simulator("icarus")
+
+
+def test_verilog_is_emitted_with_the_documented_ports() -> None:
+    text = core_verilog(ChipConfig.make(), 1)
+    for port in (
+        "events__payload",
+        "responses__valid",
+        "access__payload",
+        "readback__payload",
+        "tick",
+        "busy",
+    ):
+        assert port in text
+    assert "always @*" not in text

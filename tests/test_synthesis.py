@@ -1,0 +1,37 @@
+"""A smoke test on the iCE40 UP5K: the core synthesises, fits and meets the board's clock."""
+
+from __future__ import annotations
+
+import pytest
+from microzone.boards.synthesis import CLOCK_HZ, synthesise_up5k
+from microzone.gateware.toolchain import ToolError, find_tool
+from microzone.golden_model import ChipConfig
+
+
+def test_the_core_fits_the_up5k() -> None:
+    cost = synthesise_up5k(ChipConfig.make())
+    print(
+        f"\nN = 1 on the iCE40 UP5K: {cost.logic_cells}/{cost.logic_cells_available} logic cells "
+        f"({cost.wrapper_bits} of them the test wrapper's), {cost.dsps} DSPs, {cost.rams} RAMs, "
+        f"Fmax {cost.fmax_hz / 1e6:.1f} MHz"
+    )
+    assert 0 < cost.logic_cells < cost.logic_cells_available / 2
+    assert 0 < cost.dsps <= 8 and 0 < cost.rams <= 30
+    assert cost.fmax_hz >= CLOCK_HZ
+
+
+@pytest.mark.slow
+def test_64_channels_and_no_dsp_fit_too() -> None:
+    many = synthesise_up5k(ChipConfig.make(), 64)
+    assert many.logic_cells < many.logic_cells_available and many.rams <= 30
+    assert synthesise_up5k(ChipConfig.make(), dsp=False).dsps == 0
+
+
+def test_a_missing_tool_says_how_to_get_it() -> None:
+    with pytest.raises(ToolError, match="pip install yowasp-nextpnr-none"):
+        find_tool("nextpnr-none")
+
+
+def test_a_users_own_tool_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTPNR_ICE40", "/their/own/nextpnr")
+    assert find_tool("nextpnr-ice40") == "/their/own/nextpnr"
