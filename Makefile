@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all their own set-up in .venv.
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint benchmark synth clean
+.PHONY: help setup demo test test-all lint benchmark synth docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -33,6 +33,9 @@ benchmark: setup ## steps a second of each model, in one run
 
 synth: setup ## logic cells, DSPs and Fmax of the core on the iCE40 UP5K
 	$(BIN)/python -m microzone.boards.synthesis
+
+docs: setup ## the generated parts of docs/
+	$(BIN)/python -m microzone.tools.docs
 
 clean: ## remove .venv and all that is generated
 	rm -rf .venv build dist *.egg-info demo-output waves .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -98,7 +98,15 @@ def _draw_rasters(axes: Axes, comparison: Comparison) -> None:
     time, trial = _around_cs(cr, events.cs, step_s)
     well = (time > 0) & (time <= due - PRE_US_S)
     axes.plot(time[well], trial[well], "o", color=_CR, markersize=3.6, label="CR, well-timed")
-    axes.plot(time[~well], trial[~well], "o", color=_CR, markersize=2.2, mfc="none", label="CR, other")
+    axes.plot(
+        time[~well],
+        trial[~well],
+        "o",
+        color=_CR,
+        markersize=2.2,
+        mfc="none",
+        label="CR, late or between trials",
+    )
     axes.axvline(due - PRE_US_S, color=_CR, linewidth=0.8)
     for boundary in np.flatnonzero(np.diff(paired.astype(int))):
         axes.axhline(boundary + 1.5, color="#D55E00", linestyle="--", linewidth=1)
@@ -106,7 +114,7 @@ def _draw_rasters(axes: Axes, comparison: Comparison) -> None:
         xlim=_RASTER_S, ylim=(events.cs.size + 1, 0), xlabel="time from the CS (s)", ylabel="trial",
         title="detections and conditioned responses",
     )  # fmt: skip
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=6, markerscale=2, fontsize=9)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=6, markerscale=2, fontsize=8.5)
 
 
 def _around_cs(

@@ -18,8 +18,8 @@ if [ ! -x .venv/bin/python ]; then
         rm -rf "$bootstrap"
     }
 fi
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=24'
-.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+.venv/bin/python -m pip install -qq --disable-pip-version-check --upgrade 'pip>=24'
+.venv/bin/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'
 # cocotb loads Python as a shared library, which Debian splits off too; it can be had without being root.
 library=libpython$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 if ! .venv/bin/python -c 'import find_libpython, sys; sys.exit(find_libpython.find_libpython() is None)'; then

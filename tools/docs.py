@@ -1,0 +1,171 @@
+"""The parts of docs/ that come from the code: tables between markers, and timing diagrams from a simulation.
+
+``make docs`` writes them; a test fails where a page and the code disagree. A generated part stands between
+``<!-- generated: NAME -->`` and ``<!-- end -->``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from amaranth.hdl import Shape
+from amaranth.lib.wiring import In
+from amaranth.sim import Simulator
+
+from ..gateware.microcircuit import Microcircuit
+from ..golden_model.config import ChipConfig, Formats
+
+__all__ = ["TABLES", "fill", "timing_diagram"]
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+_MARKED = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_FORMAT_USES = {
+    "weight": "w",
+    "trace": "T, and its slope a step",
+    "threshold": "θ",
+    "potentiation": "δp",
+    "depression": "δd",
+    "sample": "a sample of the converter",
+    "detection_state": "running mean, variability, long-run mean variability",
+    "detection_gain": "relative threshold",
+    "filter_state": "input and output of a biquad",
+    "filter_coefficient": "coefficients of a biquad",
+}
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
+def formats_table() -> str:
+    """The default formats, with range and LSB."""
+    config = ChipConfig.make()
+    rows = []
+    for name, use in _FORMAT_USES.items():
+        fmt = getattr(config.formats, name)
+        limits = f"{fmt.min:g} to {fmt.max:.6g}"
+        rows.append([f"`{name}`", use, f"`{fmt}`", str(fmt.width), limits, f"2^-{fmt.fraction_bits}"])
+    assert set(_FORMAT_USES) == set(Formats.model_fields), "a format is not described"
+    return _table(["`[formats]`", "what", "default", "bits", "range", "LSB"], rows)
+
+
+def configuration_table() -> str:
+    """Every field of a configuration but the formats, with its default."""
+    rows = []
+
+    def walk(prefix: str, section: Mapping[str, Any]) -> None:
+        for name, value in section.items():
+            if isinstance(value, dict):
+                walk(f"{prefix}.{name}" if prefix else name, value)
+            else:
+                rows.append([f"`[{prefix}]`", f"`{name}`", "absent" if value is None else f"`{value}`"])
+
+    sections = ChipConfig.make().model_dump(mode="json")
+    walk("", {name: section for name, section in sections.items() if name != "formats"})
+    return _table(["section", "field", "default"], rows)
+
+
+def ports_table() -> str:
+    """Ports of the core for one channel and default formats, as its Verilog names them."""
+    core = Microcircuit(ChipConfig.make())
+    rows = [["`clk`, `rst`", "in", "1, 1"]]
+    for path, member, _ in core.signature.flatten(core):
+        name = "__".join(str(part) for part in path)
+        width = Shape.cast(member.shape).width
+        rows.append([f"`{name}`", "in" if member.flow is In else "out", str(width)])
+    return _table(["port", "direction", "bits"], rows)
+
+
+def latency_table() -> str:
+    """Cycles that the core states, by its number of channels."""
+    rows = []
+    for channels in (1, 2, 7, 64):
+        core = Microcircuit(ChipConfig.make(), channels)
+        cells = (core.cycles_per_step, core.latency(), core.latency(channels - 1), core.initialise_cycles)
+        rows.append([str(channels), *(str(cell) for cell in cells)])
+    header = ["channels", "cycles a step", "tick to CR, first channel", "last channel", "initialisation"]
+    return _table(header, rows)
+
+
+def timing_diagram() -> dict[str, Any]:
+    """WaveDrom source of one step of a core with two channels, the second of which responds; simulated."""
+    config = ChipConfig.make(weight={"initial": 0.1})
+    core = Microcircuit(config, 2)
+    rows: dict[str, list[int]] = {
+        name: []
+        for name in ("events.valid", "events.ready", "tick", "busy", "responses.valid", "commit.valid")
+    }
+
+    def sample(ctx: Any) -> None:
+        for name, levels in rows.items():
+            value: Any = core
+            for part in name.split("."):
+                value = getattr(value, part)
+            levels.append(int(ctx.get(value)))
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(core.responses.ready, 1)
+        while ctx.get(core.busy):
+            await ctx.tick()
+        stimulus = {1: {"valid": 1}, 2: {"valid": 0}, 3: {"tick": 1}, 4: {"tick": 0}}
+        ctx.set(core.events.payload, {"channel": 1, "kind": 0})
+        for cycle in range(14):
+            for name, level in stimulus.get(cycle, {}).items():
+                ctx.set(core.tick if name == "tick" else core.events.valid, level)
+            sample(ctx)
+            await ctx.tick()
+
+    simulator = Simulator(core)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    cycles = len(rows["tick"])
+    signals: list[dict[str, Any]] = [{"name": "clk", "wave": "p" + "." * (cycles - 1)}]
+    for name, levels in rows.items():
+        wave = "".join(
+            "." if index and level == levels[index - 1] else str(level) for index, level in enumerate(levels)
+        )
+        signals.append({"name": name, "wave": wave})
+    ticked = rows["tick"].index(1)
+    phases = ["FETCH", "LEARN", "SCALE", "THRESHOLD"] * 2
+    state = "2" + "." * ticked + "345634562" + "." * (cycles - ticked - 10)
+    signals.append({"name": "state", "wave": state, "data": ["IDLE", *phases, "IDLE"]})
+    channel = "x" + "." * ticked + "3...4...x" + "." * (cycles - ticked - 10)
+    signals.append({"name": "channel", "wave": channel, "data": ["0", "1"]})
+    title = "A step of two channels; the PN detection of channel 1 makes it respond"
+    return {"signal": signals, "head": {"text": title}, "config": {"hscale": 3}}
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "formats": formats_table,
+    "configuration": configuration_table,
+    "ports": ports_table,
+    "latency": latency_table,
+}
+"""What a marker can name."""
+
+
+def fill(page: str) -> str:
+    """A page with every generated part made anew; KeyError for an unknown name."""
+    return _MARKED.sub(lambda match: match[1] + TABLES[match[2]]() + match[3], page)
+
+
+def main() -> None:
+    """Write every generated part of docs/."""
+    import wavedrom
+
+    for path in sorted(DOCS.rglob("*.md")):
+        path.write_text(fill(path.read_text(encoding="utf-8")), encoding="utf-8")
+    source = timing_diagram()
+    target = DOCS / "blocks" / "microcircuit-timing.json"
+    target.write_text(json.dumps(source, indent=1) + "\n", encoding="utf-8")
+    wavedrom.render(json.dumps(source)).saveas(str(target.with_suffix(".svg")))
+
+
+if __name__ == "__main__":
+    main()
