@@ -1,6 +1,6 @@
 """The hardware of ``microzone.golden_model.fixed``: narrowing a raw word, explicitly.
 
-Amaranth's ``.eq()`` floors and wraps in silence, so no block relies on it: each narrowing is a
+Amaranth's ``.eq()`` floors and wraps in silence, so no arithmetic relies on it: a number is narrowed by
 :func:`resize` with a rounding and an overflow mode, the enums of the golden model.
 """
 

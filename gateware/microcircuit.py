@@ -87,8 +87,9 @@ def commit_shapes(config: ChipConfig) -> dict[str, Shape]:
 class Microcircuit(wiring.Component):
     """``w += Π·(δp - C·δd); CR when w·T < θ`` (Herreros et al. 2014, Appendix 1), time-multiplexed.
 
-    Events accepted up to and in the cycle of a tick belong to the step that it starts, later ones to the
-    next. Parameters change between steps only: an access waits while a step is in progress. After reset
+    Events accepted up to and in the cycle in which a step starts belong to that step, later ones to the
+    next; a step starts in the cycle of its tick, unless the core is busy or serves an access. Parameters
+    change between steps only: an access waits while a step is in progress. After reset
     the core takes `initialise_cycles` to bring every channel to rest with the configured w, δp and δd.
 
     Parameters
@@ -103,7 +104,7 @@ class Microcircuit(wiring.Component):
     cycles_per_channel : int
         Clock cycles that a step takes for one channel.
     cycles_per_step : int
-        Clock cycles from a tick until the next can be served, without back-pressure.
+        Clock cycles from the start of a step until the next can start, without back-pressure.
     initialise_cycles : int
         Clock cycles after reset before the first event, access or tick is served.
 
@@ -115,7 +116,7 @@ class Microcircuit(wiring.Component):
         Detections, kind PN or IO. Repeated within a step they count once.
     responses : Out(event_stream(channels))
         Conditioned responses, kind CR; the one of channel c is valid :meth:`latency` cycles after the
-        tick. While one is not taken the step stands still.
+        start of the step. While one is not taken the step stands still.
     access : In(stream of access_layout(config, channels))
         Read or write w, δp or δd of a channel. Words beyond a parameter's format lose their top bits.
     readback : Out(stream of the word)
@@ -166,7 +167,10 @@ class Microcircuit(wiring.Component):
         return self.cycles_per_channel * self.channels + 1
 
     def latency(self, channel: int = 0) -> int:
-        """Clock cycles from the tick to the CR of `channel`, without back-pressure."""
+        """Clock cycles from the start of a step to the CR of `channel`, without back-pressure.
+
+        A step starts in the cycle of its tick; one cycle later if an access is being served.
+        """
         return self.cycles_per_channel * (channel + 1)
 
     def elaborate(self, platform: Any) -> Module:

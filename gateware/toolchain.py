@@ -16,7 +16,7 @@ from typing import Any
 
 from amaranth.back import rtlil, verilog
 
-__all__ = ["ToolError", "find_tool", "to_rtlil", "to_verilog"]
+__all__ = ["ToolError", "find_tool", "to_rtlil", "to_verilog", "tool_version"]
 
 _OLDEST_YOSYS = (0, 40)
 """What Amaranth 0.5 accepts; Debian 12 ships 0.23."""
@@ -39,11 +39,14 @@ def find_tool(name: str) -> str:
     ToolError
         If it is nowhere.
     """
-    chosen = os.environ.get(name.upper().replace("-", "_"))
+    variable = name.upper().replace("-", "_")
+    chosen = os.environ.get(variable)
     if chosen:
+        if not shutil.which(chosen):
+            raise ToolError(f"{name}: ${variable} is {chosen!r}, which is no program")
         return chosen
     native = shutil.which(name)
-    if native and (name != "yosys" or _yosys_version(native) >= _OLDEST_YOSYS):
+    if native and (name != "yosys" or _is_recent(tool_version(native))):
         return native
     packaged = Path(sysconfig.get_path("scripts")) / f"yowasp-{name}"
     found = shutil.which(str(packaged)) or shutil.which(packaged.name)
@@ -52,10 +55,16 @@ def find_tool(name: str) -> str:
     return found
 
 
-def _yosys_version(path: str) -> tuple[int, int]:
-    printed = subprocess.run([path, "-V"], capture_output=True, text=True).stdout
-    match = re.search(r"Yosys (\d+)\.(\d+)", printed)
-    return (int(match[1]), int(match[2])) if match else (0, 0)
+def tool_version(path: str) -> str:
+    """What ``-V`` prints as the version, such as ``0.70``; empty if it prints none."""
+    done = subprocess.run([path, "-V"], capture_output=True, text=True)
+    match = re.search(r"\d+\.\d[\w.+-]*", done.stdout + done.stderr)
+    return match[0] if match else ""
+
+
+def _is_recent(version: str) -> bool:
+    numbers = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    return numbers >= _OLDEST_YOSYS
 
 
 def to_rtlil(component: Any, name: str) -> str:

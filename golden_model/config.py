@@ -12,7 +12,7 @@ import math
 import tomllib
 import warnings
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Self
 
 import pydantic
 import tomli_w
@@ -34,6 +34,10 @@ _WARNED_ERROR = 0.001
 """... and by more than this share, warned about."""
 _ACCUMULATOR_BITS = 62
 """Bits that the fixed-point model's 64-bit integers leave for a product or a sum."""
+_WORD_BITS = 48
+"""Bits that the record of a simulation has for w and for T."""
+_SUM_BITS = 59
+"""Bits of δ on the scale of w, so that w + δp - δd fits the accumulator."""
 
 
 class ConfigError(ValueError):
@@ -61,6 +65,16 @@ def _ascending(band: tuple[float, float]) -> tuple[float, float]:
     return band
 
 
+def _not_yet(enabled: bool) -> bool:
+    if enabled:
+        raise ValueError("no model of this version recalibrates, must be false")
+    return enabled
+
+
+Real = Annotated[float, Field(strict=True)]
+"""A number; TOML's true and "0.3" are none."""
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -68,47 +82,50 @@ class _Section(BaseModel):
 class Time(_Section):
     """``[time]``."""
 
-    step_s: float = Field(default=0.002, gt=0)
+    step_s: Real = Field(default=0.002, gt=0)
 
 
 class Trace(_Section):
     """``[trace]``: process 1, the decaying trace that a CS detection starts."""
 
-    start: float = Field(default=1.0, gt=0)
-    end: float = Field(default=0.47, ge=0)
-    duration_s: float = Field(default=0.3, gt=0)
+    start: Real = Field(default=1.0, gt=0)
+    end: Real = Field(default=0.47, ge=0)
+    duration_s: Real = Field(default=0.3, gt=0)
 
 
 class Threshold(_Section):
     """``[threshold]``: process 3, the decision threshold of the Purkinje cell."""
 
-    level: float = Field(default=0.188, gt=0)
+    level: Real = Field(default=0.188, gt=0)
 
 
 class Delay(_Section):
     """``[noi]`` and ``[eligibility]``: processes 5 and 7, the latency of the nucleo-olivary inhibition."""
 
-    delay_s: float = Field(default=0.1, ge=0)
+    delay_s: Real = Field(default=0.1, ge=0)
 
 
 class Weight(_Section):
     """``[weight]``: the memory parameter w."""
 
-    initial: float = 0.5
+    initial: Real = 0.5
 
 
 class Plasticity(_Section):
     """``[plasticity]``: process 8; potentiation a step, depression an event."""
 
-    potentiation: float = Field(default=3.36e-5, ge=0)
-    depression: float = Field(default=0.0161, ge=0)
+    potentiation: Real = Field(default=3.36e-5, ge=0)
+    depression: Real = Field(default=0.0161, ge=0)
 
 
 class Recalibration(_Section):
-    """``[recalibration]``: the period is read; no model of this version recalibrates yet."""
+    """``[recalibration]``: kept for the chip that recalibrates; no model of this version does."""
 
-    enabled: Literal[False] = False
-    period_s: float = Field(default=150.0, gt=0)
+    enabled: Annotated[bool, Field(strict=True), AfterValidator(_not_yet)] = False
+    period_s: Real = Field(default=150.0, gt=0)
+    alpha: tuple[Real, Real, Real] | None = None
+    beta: tuple[Real, Real, Real] | None = None
+    gamma: tuple[Real, Real] | None = None
 
 
 class ChannelDetection(_Section):
@@ -118,14 +135,14 @@ class ChannelDetection(_Section):
     ``relative = false``, a variability in counts of the analogue-digital converter.
     """
 
-    threshold: float = Field(default=3.75, gt=0)
-    relative: bool = True
-    mean_tau_s: float = Field(default=0.1, gt=0)
-    smooth_tau_s: float = Field(default=0.0025, gt=0)
-    variability_tau_s: float = Field(default=10.0, gt=0)
-    refractory_s: float = Field(default=0.05, ge=0)
-    settle_s: float = Field(default=0.1, ge=0)
-    bandpass_hz: Annotated[tuple[float, float], AfterValidator(_ascending)] | None = None
+    threshold: Real = Field(default=3.75, gt=0)
+    relative: Annotated[bool, Field(strict=True)] = True
+    mean_tau_s: Real = Field(default=0.1, gt=0)
+    smooth_tau_s: Real = Field(default=0.0025, gt=0)
+    variability_tau_s: Real = Field(default=10.0, gt=0)
+    refractory_s: Real = Field(default=0.05, ge=0)
+    settle_s: Real = Field(default=0.1, ge=0)
+    bandpass_hz: Annotated[tuple[Real, Real], AfterValidator(_ascending)] | None = None
 
 
 class Detection(_Section):
@@ -138,9 +155,9 @@ class Detection(_Section):
 class Stimulation(_Section):
     """``[stimulation]``: the pulse train that a CR sends to the facial nucleus."""
 
-    rate_hz: float = Field(default=80.0, gt=0)
-    width_s: float = Field(default=1e-4, gt=0)
-    duration_s: float = Field(default=0.15, gt=0)
+    rate_hz: Real = Field(default=80.0, gt=0)
+    width_s: Real = Field(default=1e-4, gt=0)
+    duration_s: Real = Field(default=0.15, gt=0)
 
 
 class Formats(_Section):
@@ -152,7 +169,7 @@ class Formats(_Section):
     potentiation: Format = UQ(0, 32)
     depression: Format = UQ(0, 32)
     sample: Format = SQ(16, 0)
-    detection_state: Format = SQ(17, 20)
+    detection_state: Format = SQ(18, 20)
     detection_gain: Format = UQ(4, 8)
     filter_state: Format = SQ(18, 8)
     filter_coefficient: Format = SQ(2, 16)
@@ -199,7 +216,7 @@ class ChipConfig(_Section):
     # --- making and storing -------------------------------------------------------------------
 
     @classmethod
-    def make(cls, **sections: Any) -> ChipConfig:
+    def make(cls, /, **sections: Any) -> ChipConfig:
         """A configuration from section dictionaries: ``make(noi={"delay_s": 0.0})``."""
         try:
             return cls.model_validate(sections)
@@ -211,7 +228,7 @@ class ChipConfig(_Section):
         """A configuration from TOML text."""
         try:
             sections = tomllib.loads(text)
-        except tomllib.TOMLDecodeError as error:
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"not TOML: {error}") from None
         return cls.make(**sections)
 
@@ -311,12 +328,14 @@ class ChipConfig(_Section):
             ("eligibility.delay_s", self.eligibility.delay_s, 0),
         ):
             steps = seconds / self.time.step_s
+            if not steps <= 65535.5:  # infinity too
+                raise ValueError(f"{field} = {seconds:g}: {steps:g} steps, limits are {least} and 65535")
             if abs(steps - round(steps)) > 1e-6 * max(steps, 1.0):
                 raise ValueError(
                     f"{field} = {seconds:g}: {steps:.6g} steps of time.step_s = {self.time.step_s:g}, "
                     "must be a whole number"
                 )
-            if not least <= round(steps) <= 65535:
+            if round(steps) < least:
                 raise ValueError(f"{field} = {seconds:g}: {round(steps)} steps, limits are {least} and 65535")
         for name, channel in (("pn", self.detection.pn), ("io", self.detection.io)):
             if channel.refractory_s < self.time.step_s:
@@ -331,6 +350,9 @@ class ChipConfig(_Section):
             raise ValueError("formats.trace, formats.threshold: unsigned only, use UQ(...)")
         if formats.potentiation.signed or formats.depression.signed:
             raise ValueError("formats.potentiation, formats.depression: unsigned only, use UQ(...)")
+        for name, fmt in (("weight", formats.weight), ("trace", formats.trace)):
+            if fmt.width > _WORD_BITS:
+                raise ValueError(f"formats.{name} = {fmt}: {fmt.width} bits, limit is {_WORD_BITS}")
         width = formats.weight.width + formats.trace.width
         if width > _ACCUMULATOR_BITS:
             raise ValueError(
@@ -352,10 +374,10 @@ class ChipConfig(_Section):
                     f"formats.{name} = {fmt}: finer than w, limit is the "
                     f"{formats.weight.fraction_bits} fraction bits of formats.weight"
                 )
-            if fmt.integer_bits + formats.weight.fraction_bits > _ACCUMULATOR_BITS:
+            if fmt.integer_bits + formats.weight.fraction_bits > _SUM_BITS:
                 raise ValueError(
                     f"formats.{name} = {fmt}: too wide on the scale of w, limit is "
-                    f"{_ACCUMULATOR_BITS - formats.weight.fraction_bits} integer bits"
+                    f"{_SUM_BITS - formats.weight.fraction_bits} integer bits"
                 )
 
     def _check_microcircuit(self) -> None:
@@ -394,6 +416,23 @@ class ChipConfig(_Section):
 
     def _check_detection(self) -> None:
         formats = self.formats
+        sample = formats.sample
+        if sample.fraction_bits or not sample.signed:
+            raise ValueError(f"formats.sample = {sample}: whole ADC counts, use SQ(bits,0)")
+        # The band-pass answers the worst input of full scale with 2.1 times it (its impulse response's sum of
+        # magnitudes), and x - m of unfiltered input reaches twice full scale.
+        bits = sample.integer_bits + 2
+        for name, fmt in (
+            ("filter_state", formats.filter_state),
+            ("detection_state", formats.detection_state),
+        ):
+            if not fmt.signed or fmt.integer_bits < bits:
+                raise ValueError(
+                    f"formats.{name} = {fmt}: too narrow for formats.sample = {sample}, "
+                    f"limit is SQ({bits},{fmt.fraction_bits})"
+                )
+        if formats.detection_gain.signed:
+            raise ValueError(f"formats.detection_gain = {formats.detection_gain}: unsigned only, use UQ(...)")
         if formats.detection_gain.width + formats.detection_state.width > _ACCUMULATOR_BITS:
             raise ValueError(
                 f"formats.detection_gain = {formats.detection_gain}: too wide, limit beside "

@@ -171,7 +171,7 @@ class Detector(ABC, Generic[Number]):
             self.mean_bits,
             self.smooth_bits,
             self.variability_bits,
-            round(channel.refractory_s * rate_hz),
+            math.ceil(channel.refractory_s * rate_hz - 1e-9),  # never shorter, so that no step has two events
             round(channel.settle_s * rate_hz),
             self._align(),
         )

@@ -206,6 +206,8 @@ class Microcircuit(ABC, Generic[Number]):
         self.channels = channels
         self._shape = (config.trace_steps, config.eligibility_delay_steps, config.noi_delay_steps)
         self._constants, self._initial = self._parameters(config)
+        words = config.quantised
+        self._shifts = (words.potentiation_shift, words.depression_shift)
         self.reset()
 
     @staticmethod
@@ -340,8 +342,7 @@ class MicrocircuitFixed(Microcircuit[np.int64]):
         return constants, initial
 
     def _plasticity(self) -> Any:
-        words = self.config.quantised
-        return self.potentiation << words.potentiation_shift, self.depression << words.depression_shift
+        return self.potentiation << self._shifts[0], self.depression << self._shifts[1]
 
     @property
     def weight_real(self) -> npt.NDArray[np.float64]:

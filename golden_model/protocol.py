@@ -93,6 +93,8 @@ class DetectionQuality:
     def evoked(self, triggers: Steps, n_steps: int, step_s: float, rng: np.random.Generator) -> Steps:
         """The evoked detections alone; parameters as for :meth:`detections`."""
         first, stop = round(self.window_s[0] / step_s), round(self.window_s[1] / step_s)
+        if stop <= first:
+            raise ValueError(f"window_s = {self.window_s}: shorter than a step of {step_s:g} s")
         per_step = 1 - (1 - self.tdr) ** (1 / (stop - first))
         trial, offset = np.nonzero(rng.random((triggers.size, stop - first)) < per_step)
         steps = np.unique(triggers[trial] + first + offset)

@@ -30,6 +30,13 @@ class Recording:
     path: Path
     variables: Mapping[str, npt.NDArray[Any]]
 
+    def vector(self, name: str) -> npt.NDArray[Any]:
+        """A variable as it is in the file; FileError if there is none of that name."""
+        if name not in self.variables:
+            known = ", ".join(sorted(self.variables)) or "none"
+            raise FileError(f"{self.path}: no channel {name!r}; channels: {known}")
+        return self.variables[name]
+
     def channel(self, name: str, *, lsb: float | None = None) -> npt.NDArray[Any]:
         """The samples of a channel in whole ADC counts.
 
@@ -45,10 +52,7 @@ class Recording:
         FileError
             If there is no such channel, it is empty, not finite, or needs `lsb`.
         """
-        if name not in self.variables:
-            known = ", ".join(sorted(self.variables)) or "none"
-            raise FileError(f"{self.path}: no channel {name!r}; channels: {known}")
-        samples = self.variables[name]
+        samples = self.vector(name)
         if not samples.size:
             raise FileError(f"{self.path}: channel {name!r} is empty")
         if lsb is None:

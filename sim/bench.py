@@ -23,7 +23,6 @@ def run_microcircuit(
     config_name: str = "default",
     seed: int = 1,
     steps: int = 1500,
-    ports: bool = True,
     waves: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> None:
@@ -39,8 +38,6 @@ def run_microcircuit(
         Of the stimuli.
     steps : int
         Length of each replayed scenario.
-    ports : bool
-        Run the bench of the core's ports too, which compiles the core a second time.
     waves : Path, optional
         Folder for a VCD and a GTKWave save file of each replayed scenario.
     report : callable
@@ -58,9 +55,8 @@ def run_microcircuit(
         f"microzone sim microcircuit --simulator {simulator.name} --channels {channels} "
         f"--config {config_name} --seed {seed} --steps {steps}"
     )
-    if ports:
-        _run_ports(simulator, config, channels, seed, again)
-        report("ports: handshakes, back-pressure, latency, access, faults, reset")
+    _run_ports(simulator, config, channels, seed, again)
+    report("ports: handshakes, back-pressure, latency, access, faults, reset")
     for scenario in scenarios(config, channels, seed, steps=steps):
         vcd = waves / f"{scenario.name}.vcd" if waves else None
         try:

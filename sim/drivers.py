@@ -74,7 +74,7 @@ class StreamSource(Generic[Item]):
     """Drives a stream; `gap` says how many cycles to idle before each item."""
 
     def __init__(self, clock: Clocked, dut: Any, name: str, gap: Callable[[], int] = lambda: 0) -> None:
-        self._clock, self._gap = clock, gap
+        self._clock, self.gap = clock, gap
         self._valid, self._ready = getattr(dut, f"{name}__valid"), getattr(dut, f"{name}__ready")
         self._payload = getattr(dut, f"{name}__payload")
         self._valid.value = 0
@@ -82,7 +82,7 @@ class StreamSource(Generic[Item]):
 
     async def send(self, payload: int) -> int:
         """Offer one payload until it is taken; returns the cycle in which it was."""
-        for _ in range(self._gap()):
+        for _ in range(self.gap()):
             await FallingEdge(self._clock.clk)
         await FallingEdge(self._clock.clk)
         self._valid.value = 1
@@ -109,7 +109,6 @@ class StreamMonitor(Generic[Item]):
     decode: Callable[[int], Item]
     ready: Callable[[], bool] = lambda: True
     taken: list[tuple[int, Item]] = field(default_factory=list)
-    first_valid: list[int] = field(default_factory=list)
 
     def start(self) -> None:
         """Monitor in the background from now on."""
@@ -128,9 +127,7 @@ class StreamMonitor(Generic[Item]):
             if not valid.value.is_resolvable or not int(valid.value):
                 assert offered is None, f"{self.name}: withdrawn in cycle {self.clock.cycle}, not taken"
                 continue
-            if offered is None:
-                self.first_valid.append(self.clock.cycle)
-            else:
+            if offered is not None:
                 assert offered == int(payload.value), f"{self.name}: changed in cycle {self.clock.cycle}"
             offered = None if accept else int(payload.value)
             if accept:

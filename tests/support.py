@@ -1,11 +1,18 @@
-"""Run the microcircuit in Amaranth's own simulator."""
+"""Run the microcircuit in Amaranth's own simulator, and break it on purpose."""
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from amaranth.sim import Simulator
+from microzone.gateware import event_banks, microcircuit
 from microzone.golden_model.microcircuit import SIGNALS
 from microzone.sim.replay import Scenario
 
@@ -62,3 +69,103 @@ async def access(ctx: Any, core: Any, channel: int, parameter: int, word: int | 
         await ctx.tick()
     await ctx.tick()
     ctx.set(core.access.valid, 0)
+
+
+# Each of the eight processes broken on purpose: what stands in gateware/microcircuit.py, and what replaces it.
+PROCESSES = {
+    "1 trace: one step too long": ("before.age < idle - 1", "before.age < idle"),
+    "1 trace: slope off by one LSB": (
+        "(before.trace - words.trace_slope)",
+        "(before.trace - words.trace_slope - 1)",
+    ),
+    "1 trace: a second detection does not restart it": (
+        "now.age.eq(Mux(detections.pn, 0,",
+        "now.age.eq(Mux(detections.pn & (before.age == idle), 0,",
+    ),
+    "2 scaling: w before learning": ("now.weight * now.trace", "weight_read.data * now.trace"),
+    "3 threshold: at or below": (
+        ".shift_right(words.threshold_shift) < words",
+        ".shift_right(words.threshold_shift) <= words",
+    ),
+    "3 threshold: a CR in every step below": (
+        "now.cr.eq(now.below & ~before.below)",
+        "now.cr.eq(now.below)",
+    ),
+    "3 threshold: without an active trace": (
+        "now.below.eq(now.active & below)",
+        "now.below.eq(below)",
+    ),
+    "4 inhibitory pulse: one step short": (
+        "Mux(now.cr, config.trace_steps, before",
+        "Mux(now.cr, config.trace_steps - 1, before",
+    ),
+    "4 inhibitory pulse: not retriggerable": (
+        "Mux(now.cr, config.trace_steps, before",
+        "Mux(now.cr & (before.pulse_left == 0), config.trace_steps, before",
+    ),
+    "5 delayed inhibition: one step late": (
+        "config.noi_delay_steps, now.inhibition",
+        "config.noi_delay_steps + 1, now.inhibition",
+    ),
+    "6 gate: left open": ("gated = detections.io & ~inhibited", "gated = detections.io"),
+    "7 plasticity trace: one step late": (
+        "config.eligibility_delay_steps, active",
+        "config.eligibility_delay_steps + 1, active",
+    ),
+    "8 coincidence: δd without δp": (
+        "weight_read.data + potentiation - ",
+        "weight_read.data + Mux(gated, 0, potentiation) - ",
+    ),
+    "8 coincidence: wraps at its limits": (
+        "resize(learnt, learnt_format, target)",
+        "resize(learnt, learnt_format, target, overflow=Overflow.WRAP)",
+    ),
+}
+
+# What only shows where events, ticks and accesses overlap with steps.
+HANDSHAKES = {
+    "a tick beside a waiting one is lost": ("waiting.eq(waiting & self.tick)", "waiting.eq(0)"),
+    "an answer is overwritten": ("(request.write | ~self.readback.valid)", "(request.write | True)"),
+    "a response does not wait": ("with m.If(~now.cr | self.responses.ready):", "with m.If(1):"),
+    "accesses go before steps": (
+        "with m.If(self.tick | waiting):",
+        "with m.If((self.tick | waiting) & ~self.access.valid):",
+    ),
+}
+BANKS = {
+    "one bank only": ("filling.eq(~filling)", "filling.eq(filling)"),
+    "events are taken while others are consumed": (
+        "self.events.ready.eq(~self.consume & ~self.clear)",
+        "self.events.ready.eq(1)",
+    ),
+    "detections are not forgotten": ("with m.Elif(self.consume):", "with m.Elif(0):"),
+}
+MUTATIONS = {name: (microcircuit, *change) for name, change in (PROCESSES | HANDSHAKES).items()} | {
+    name: (event_banks, *change) for name, change in BANKS.items()
+}
+
+
+@contextmanager
+def mutant(name: str) -> Iterator[Any]:
+    """The class of a core with one piece of its source replaced."""
+    module, old, new = MUTATIONS[name]
+    changed = _changed(module, old, new)
+    if module is microcircuit:
+        yield changed.Microcircuit
+    else:
+        with mock.patch.object(microcircuit, "EventBanks", changed.EventBanks):
+            yield microcircuit.Microcircuit
+
+
+def _changed(module: Any, old: str, new: str) -> Any:
+    path = Path(module.__file__)
+    source = path.read_text(encoding="utf-8")
+    assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {path.name}"
+    spec = importlib.util.spec_from_loader(f"{module.__package__}._mutant", loader=None)
+    assert spec is not None
+    changed = importlib.util.module_from_spec(spec)
+    changed.__package__ = module.__package__
+    text = source.replace(old, new).replace("import QFormat\n", "import Overflow, QFormat\n", 1)
+    with mock.patch.dict(sys.modules, {spec.name: changed}):
+        exec(compile(text, str(path), "exec"), changed.__dict__)
+    return changed

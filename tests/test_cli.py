@@ -22,6 +22,7 @@ from microzone.golden_model import (
     Trial,
 )
 from microzone.tools import cli
+from microzone.tools.session import _pair_up
 
 
 class Outcome(NamedTuple):
@@ -140,7 +141,9 @@ def raw_session(path: Path, spikes: int = 12) -> None:
     for start in 12_000 + 19_000 * np.arange(spikes):
         x[start : start + 125] += 6000 * np.sin(np.arange(125) / 4)
         labels[start : start + 125] = 1
-    scipy.io.savemat(path, {"HIGH": np.rint(x).astype(np.int16), "Labels": labels, "uV": 0.195 * np.rint(x)})
+    counts = np.rint(x)
+    marks = {"Labels": labels, "Doubles": labels.astype(float)}
+    scipy.io.savemat(path, {"HIGH": counts.astype(np.int16), "uV": 0.195 * counts, **marks})
 
 
 def test_detect_writes_events_and_a_picture(microzone: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -161,7 +164,7 @@ def test_detect_writes_events_and_a_picture(microzone: Callable[..., Outcome], t
         assert found.size == 12 and not other.size and events.n_steps == 5000
         assert np.array_equal(found, events.samples // 50)
     assert Path("f.png").read_bytes().startswith(b"\x89PNG")
-    outcome = microzone(*common, "--channel", "HIGH", "--labels", "Labels", "--out", "j.npz", "--json")
+    outcome = microzone(*common, "--channel", "HIGH", "--labels", "Doubles", "--out", "j.npz", "--json")
     numbers = json.loads(outcome.out)
     assert (numbers["labelled"], numbers["found"], numbers["false_alarm_hz"]) == (12, 12, 0.0)
 
@@ -197,6 +200,52 @@ def test_sim_runs_a_bench(microzone: Callable[..., Outcome]) -> None:
     assert outcome.out.count("passed") == 4
 
 
+def test_the_environment_can_be_wrong(
+    microzone: Callable[..., Outcome], session: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for variable, value, message in (
+        ("MICROZONE_CACHE", "/dev/null/x", "cache folder /dev/null/x: Not a directory"),
+        ("YOSYS", "/nonexistent", "yosys: $YOSYS is '/nonexistent', which is no program"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setenv("MICROZONE_CACHE", str(tmp_path / "empty"))
+            patch.setenv(variable, value)
+            outcome = microzone("run", session, "--model", "rtl", "--out", "r.npz")
+            assert outcome.status == 1 and message in outcome.err and outcome.err.count("\n") == 1
+            assert microzone("doctor").status == (variable == "YOSYS")
+
+
+def test_no_arguments_show_the_help(microzone: Callable[..., Outcome]) -> None:
+    outcome = microzone()
+    assert outcome.status == 0 and "Usage" in outcome.out and "compare" in outcome.out
+
+
+def test_waves_go_into_deep_folders(microzone: Callable[..., Outcome]) -> None:
+    deep = Path("a" * 100) / ("b" * 100)
+    outcome = microzone(
+        "sim", "--config", "undelayed", "--channels", 2, "--steps", 40, "--waves", "--out", deep
+    )
+    assert outcome.status == 0, outcome.err
+    assert (deep / "random.gtkw").is_file()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "shifts", "alone"),
+    [
+        ([100, 200], [200], {0: 1}, 1),
+        ([100, 200], [101, 199], {1: 1, -1: 1}, 0),
+        ([100], [400], {}, 2),
+        ([100, 110], [109], {-1: 1}, 1),
+        ([], [5], {}, 1),
+        ([], [], {}, 0),
+    ],
+)
+def test_crs_are_paired_with_the_nearest(
+    ours: list[int], theirs: list[int], shifts: dict[int, int], alone: int
+) -> None:
+    assert _pair_up(np.array(ours, int), np.array(theirs, int), 150) == (shifts, alone)
+
+
 def test_doctor_lists_the_tools(microzone: Callable[..., Outcome]) -> None:
     assert "verilator" in microzone("doctor").out
     outcome = microzone("doctor", "--json")
@@ -222,17 +271,21 @@ MISTAKES = [
     (("run", "EVENTS", "--out", "o", "--model", "vhdl"), r"'vhdl' is not one of"),
     (("run", "EVENTS"), r"Missing option '--out'"),
     (("run", "EVENTS", "--out", "o", "--simulator", "questa"), r"'questa' is not one of"),
+    (("run", "EVENTS", "--out", "/dev/null"), r"/dev/null: cannot be written: not a regular file"),
     (("compare", "UNSORTED", "--out", "o"), r"pn[1] = 3"),
     (("compare", "EVENTS", "--out", "EVENTS"), r"cannot be made"),
     (("demo", "--paired", "0", "--cs-alone", "0", "--out", "o"), r"needs a trial"),
     (("demo", "--paired", "-1", "--out", "o"), "Invalid value for '--paired'"),
+    (("demo", "--paired", "200000", "--cs-alone", "0", "--out", "o", "--config", "SHORT"), r"limit is 200000000 steps"),
+    (("demo", "--out", "o", "--config", "LONG"), r"window_s = (0.01, 0.15): shorter than a step of 0.3 s"),
     (("demo", "--io-recording", "none.mat", "--out", "o"), r"none.mat: no such file"),
-    (("demo", "--io-recording", "RECORDING", "--io-channel", "X", "--out", "o"), r"no channel 'X'; channels: HIGH"),
+    (("demo", "--io-recording", "RECORDING", "--io-channel", "X", "--out", "o"), r"no channel 'X'; channels: Doubles, HIGH"),
     (("demo", "--io-recording", "RECORDING", "--io-rate", "50", "--out", "o"), r"detection"),
     (("demo", "--io-recording", "SILENT", "--out", "o"), r"no event in channel"),
     (("detect", "BROKEN", "--channel", "A", "--rate", "1", "--out", "o"), r"unknown kind of recording"),
     (("detect", "DAMAGED", "--channel", "A", "--rate", "1", "--out", "o"), r"cannot be read"),
     (("detect", "RECORDING", "--channel", "uV", "--rate", "25000", "--out", "o"), r"not ADC counts"),
+    (("detect", "RECORDING", "--channel", "HIGH", "--rate", "25000", "--figure", "f.png", "--out", "no/e"), r"no/e: cannot"),
     (("detect", "RECORDING", "--channel", "HIGH", "--rate", "0", "--out", "o"), r"rate = 0 Hz"),
     (("detect", "RECORDING", "--channel", "uV", "--lsb", "1e-4", "--rate", "25000", "--out", "o"), "outside"),
     (
@@ -255,6 +308,12 @@ def test_mistakes_are_one_line_and_leave_nothing(
     names |= {name: tmp_path / name.lower() for name in ("BROKEN", "UNSORTED", "CONFIG")}
     names |= {name: tmp_path / f"{name.lower()}.mat" for name in ("RECORDING", "SILENT", "DAMAGED")}
     names["BROKEN"].write_text("no archive")
+    names |= {name: tmp_path / f"{name.lower()}.toml" for name in ("SHORT", "LONG")}
+    names["SHORT"].write_text("[time]\nstep_s = 0.001\n")
+    names["LONG"].write_text(
+        "[time]\nstep_s = 0.3\n[trace]\nduration_s = 0.3\n[noi]\ndelay_s = 0.0\n[eligibility]\ndelay_s = 0.0\n"
+        "[detection.pn]\nrefractory_s = 0.3\n[detection.io]\nrefractory_s = 0.3\n"
+    )
     names["UNSORTED"] = names["UNSORTED"].with_suffix(".npz")
     np.savez(names["UNSORTED"], pn=[5, 3], io=[1], n_steps=9)
     names["CONFIG"].write_text("[plasticity]\npotentiation = 1e-11\n")

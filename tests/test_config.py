@@ -20,7 +20,7 @@ def test_the_default_is_clean_and_survives_toml() -> None:
     assert (config.trace_steps, config.eligibility_delay_steps, config.noi_delay_steps) == (150, 50, 50)
 
 
-def test_every_field_reaches_the_digest() -> None:
+def test_changes_reach_the_digest() -> None:
     config = ChipConfig.make()
     assert config.replace(plasticity={"depression": 0.0162}).digest != config.digest
     assert config.replace(formats={"weight": "UQ(0,34)"}).digest != config.digest
@@ -70,10 +70,21 @@ def test_the_inhibition_is_delayed_by_one_step_at_least() -> None:
         ({"detection": {"pn": {"threshold": 0.001}}}, r"detection\.pn\.threshold = 0\.001: rounds to 0"),
         (
             {"detection": {"io": {"threshold": 1e6, "relative": False}}},
-            r"detection\.io\.threshold = 1e\+06: outside SQ\(17,20\)",
+            r"detection\.io\.threshold = 1e\+06: outside SQ\(18,20\)",
         ),
         ({"formats": {"detection_gain": "UQ(4,30)"}}, r"formats\.detection_gain = UQ\(4,30\): too wide"),
-        ({"recalibration": {"enabled": True}}, r"recalibration\.enabled"),
+        ({"formats": {"detection_state": "SQ(17,20)"}}, r"formats\.detection_state = SQ\(17,20\): too narrow .* limit is SQ\(18,20\)"),
+        ({"formats": {"filter_state": "SQ(2,0)"}}, r"formats\.filter_state = SQ\(2,0\): too narrow"),
+        ({"formats": {"sample": "SQ(16,4)"}}, r"formats\.sample = SQ\(16,4\): whole ADC counts"),
+        ({"formats": {"sample": "SQ(62,0)"}}, r"formats\.filter_state = SQ\(18,8\): too narrow"),
+        ({"formats": {"weight": "UQ(0,50)", "trace": "UQ(1,10)"}}, r"formats\.weight = UQ\(0,50\): 50 bits, limit is 48"),
+        ({"formats": {"potentiation": "UQ(30,32)"}}, r"formats\.potentiation = UQ\(30,32\): .* limit is 27 integer"),
+        ({"trace": {"duration_s": 1e308}}, r"trace\.duration_s = 1e\+308: .* steps, limits are 1 and 65535"),
+        ({"time": {"step_s": 1e-310}}, r"trace\.duration_s = 0\.3: inf steps, limits are"),
+        ({"trace": {"start": True}}, r"trace\.start = True: Input should be a valid number"),
+        ({"threshold": {"level": "0.188"}}, r"threshold\.level = '0\.188': Input should be a valid number"),
+        ({"cls": 1}, r"cls: Extra inputs"),
+        ({"recalibration": {"enabled": True}}, r"recalibration\.enabled = True: no model of this version"),
     ],
 )  # fmt: skip
 def test_refusals_name_field_value_and_limit(sections: dict[str, Any], message: str) -> None:
@@ -113,6 +124,9 @@ def test_files_are_named_in_messages(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"chip\.toml: No such file"):
         ChipConfig.load(path)
     path.write_text("[weight\n")
+    with pytest.raises(ConfigError, match=r"chip\.toml: not TOML"):
+        ChipConfig.load(path)
+    path.write_text("a = " + "[" * 5000)
     with pytest.raises(ConfigError, match=r"chip\.toml: not TOML"):
         ChipConfig.load(path)
     path.write_bytes(b"\xff\xfe")

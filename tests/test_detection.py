@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import scipy.io
+import scipy.signal
 from microzone.golden_model import ChipConfig, ConfigError, DetectorFixed, DetectorFloat, FileError
 from microzone.golden_model.detection import detection_score, events_in_steps
 from microzone.golden_model.recording import read_recording
@@ -122,11 +123,19 @@ def test_extreme_samples_do_not_overflow() -> None:
     x = np.where(rng.random(100_000) < 0.5, 32767, -32768)
     x[:50_000] = 32767
     # What is left is the rounding of the filter's coefficients, at full scale.
-    for band, limit in ((None, 0.5), ((300.0, 3000.0), 20)):
+    impulse = np.zeros(500)
+    impulse[0] = 1
+    sections = scipy.signal.butter(2, [300.0, 3000.0], "bandpass", fs=RATE, output="sos")
+    worst = np.sign(scipy.signal.sosfilt(sections, impulse))[::-1]  # what the filter amplifies most
+    x[60_000:60_500] = np.where(worst >= 0, 32767, -32768)
+    for band, limit in ((None, 0.5), ((300.0, 3000.0), 25)):
         settings = channel(threshold=1.25).model_copy(update={"bandpass_hz": band})
         real, fixed = (kind(CONFIG, settings, RATE).process(x, trace=True) for kind in KINDS)
         for name, values in real.signals.items():
             assert np.abs(values - fixed.signals[name]).max() < limit, name
+        state = CONFIG.formats.detection_state
+        largest = np.abs(real.signals["filtered"] - real.signals["mean"]).max()
+        assert 65_000 < largest < state.max
 
 
 @pytest.mark.parametrize("band", [None, [300.0, 3000.0]])
@@ -174,7 +183,7 @@ def test_narrow_filter_formats_are_refused() -> None:
     for formats, message in (
         ({"filter_coefficient": "SQ(1,16)"}, "a coefficient of the band-pass is"),
         ({"filter_coefficient": "SQ(2,40)"}, "a biquad's sum has"),
-        ({"detection_state": "SQ(17,6)"}, "mean_tau_s"),
+        ({"detection_state": "SQ(18,8)"}, "mean_tau_s"),
         ({"filter_state": "SQ(18,22)"}, "needs at least the 22"),
     ):
         config = ChipConfig.make(formats=formats)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,7 @@ def test_a_bare_file_of_another_program_is_read(tmp_path: Path) -> None:
         ({"n_steps": 0}, r"n_steps = 0: limits are 1 and"),
         ({"n_steps": 10**13}, r"n_steps = 10000000000000: limits are 1 and"),
         ({"n_steps": 4.5}, r"n_steps: must be one whole number"),
+        ({"pn": np.array([2**63 + 5], np.uint64)}, r"pn: has an entry of 9223372036854775813, beyond"),
         ({"n_steps": [4, 5]}, r"n_steps: must be one whole number"),
         ({"pn": np.array([1, None], object)}, r"not a readable \.npz file"),
     ],
@@ -57,6 +60,39 @@ def test_bad_events_name_file_and_entry(tmp_path: Path, entries: dict[str, Any],
     with pytest.raises(FileError, match=message) as refusal:
         Events.load(path)
     assert str(path) in str(refusal.value) and "\n" not in str(refusal.value)
+
+
+def _npy(header: str) -> bytes:
+    text = header.encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+
+
+@pytest.mark.parametrize(
+    "member",
+    [b"no array", _npy("{'descr': '<i8', 'fortran_order': False, 'shape': (10000000000000,), }"), _npy("{")],
+    ids=["text", "oversized", "header"],
+)
+def test_members_that_are_no_array_of_that_size(tmp_path: Path, member: bytes) -> None:
+    path = tmp_path / "bad.npz"
+    Events(np.arange(5), np.arange(5), 9).save(path)
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("pn.npy", member)
+    with pytest.raises(FileError, match=r"bad\.npz") as refusal:
+        Events.load(path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_an_encrypted_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bad.npz"
+    Events(np.arange(5), np.arange(5), 9).save(path)
+    content = bytearray(path.read_bytes())
+    for start, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # bit 0 of the flags: encrypted
+        at = -1
+        while (at := content.find(start, at + 1)) >= 0:
+            content[at + flags] |= 1
+    path.write_bytes(content)
+    with pytest.raises(FileError, match=r"bad\.npz: not a readable"):
+        Events.load(path)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"PK\x03\x04 broken", b"text", b"\x93NUMPY\x01\x00"])
@@ -121,3 +157,15 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(FileError, match="cannot be written"), atomic_write(tmp_path / "no" / "out"):
         pass
+
+
+def test_links_are_followed_and_devices_left_alone(tmp_path: Path) -> None:
+    target, link, pipe = tmp_path / "target", tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(target)
+    with atomic_write(link) as file:
+        file.write(b"new")
+    assert link.is_symlink() and target.read_bytes() == b"new"
+    os.mkfifo(pipe)
+    with pytest.raises(FileError, match="not a regular file"), atomic_write(pipe):
+        pass
+    assert pipe.is_fifo()

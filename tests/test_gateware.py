@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-import microzone.gateware.microcircuit as gateware
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
@@ -21,7 +15,7 @@ from microzone.golden_model import ChipConfig, ConfigError
 from microzone.sim.comparison import first_difference
 from microzone.sim.replay import Scenario, expected_signals
 from microzone.sim.scenarios import CONFIGS, scenarios
-from support import simulate
+from support import PROCESSES, mutant, simulate
 
 
 def difference(core: Any, scenario: Scenario) -> str | None:
@@ -68,82 +62,11 @@ def test_any_small_configuration_is_equal(scenario: Scenario) -> None:
     assert difference(Microcircuit(scenario.config, scenario.channels), scenario) is None
 
 
-MUTATIONS = {
-    "1 trace: one step too long": ("before.age < idle - 1", "before.age < idle"),
-    "1 trace: slope off by one LSB": (
-        "(before.trace - words.trace_slope)",
-        "(before.trace - words.trace_slope - 1)",
-    ),
-    "1 trace: a second detection does not restart it": (
-        "now.age.eq(Mux(detections.pn, 0,",
-        "now.age.eq(Mux(detections.pn & (before.age == idle), 0,",
-    ),
-    "2 scaling: w before learning": ("now.weight * now.trace", "weight_read.data * now.trace"),
-    "3 threshold: at or below": (
-        ".shift_right(words.threshold_shift) < words",
-        ".shift_right(words.threshold_shift) <= words",
-    ),
-    "3 threshold: a CR in every step below": (
-        "now.cr.eq(now.below & ~before.below)",
-        "now.cr.eq(now.below)",
-    ),
-    "3 threshold: without an active trace": (
-        "now.below.eq(now.active & below)",
-        "now.below.eq(below)",
-    ),
-    "4 inhibitory pulse: one step short": (
-        "Mux(now.cr, config.trace_steps, before",
-        "Mux(now.cr, config.trace_steps - 1, before",
-    ),
-    "4 inhibitory pulse: not retriggerable": (
-        "Mux(now.cr, config.trace_steps, before",
-        "Mux(now.cr & (before.pulse_left == 0), config.trace_steps, before",
-    ),
-    "5 delayed inhibition: one step late": (
-        "config.noi_delay_steps, now.inhibition",
-        "config.noi_delay_steps + 1, now.inhibition",
-    ),
-    "6 gate: left open": ("gated = detections.io & ~inhibited", "gated = detections.io"),
-    "7 plasticity trace: one step late": (
-        "config.eligibility_delay_steps, active",
-        "config.eligibility_delay_steps + 1, active",
-    ),
-    "8 coincidence: δd without δp": (
-        "weight_read.data + potentiation - ",
-        "weight_read.data + Mux(gated, 0, potentiation) - ",
-    ),
-    "8 coincidence: wraps at its limits": (
-        "resize(learnt, learnt_format, target)",
-        "resize(learnt, learnt_format, target, overflow=Overflow.WRAP)",
-    ),
-}
-
-
-@contextmanager
-def mutant(old: str, new: str) -> Iterator[Any]:
-    """The gateware's module with one piece of its source replaced."""
-    path = Path(gateware.__file__)
-    source = path.read_text(encoding="utf-8")
-    assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {path.name}"
-    name = f"{gateware.__package__}._mutant"
-    spec = importlib.util.spec_from_loader(name, loader=None)
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    module.__package__ = gateware.__package__
-    sys.modules[name] = module
-    text = source.replace(old, new).replace("QFormat\n", "Overflow, QFormat\n", 1)
-    try:
-        exec(compile(text, str(path), "exec"), module.__dict__)
-        yield module
-    finally:
-        del sys.modules[name]
-
-
-@pytest.mark.parametrize("name", MUTATIONS)
+@pytest.mark.parametrize("name", PROCESSES)
 def test_a_broken_process_is_found(name: str) -> None:
-    with mutant(*MUTATIONS[name]) as module:
+    with mutant(name) as core:
         found = [
-            difference(module.Microcircuit(scenario.config, 3), scenario)
+            difference(core(scenario.config, 3), scenario)
             for scenario in scenarios(CONFIGS["signed"], 3, seed=2, steps=350)
         ]
     assert any(found), "no scenario tells this mutant from the model"

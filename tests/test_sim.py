@@ -7,14 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from microzone.gateware.toolchain import ToolError
+from microzone.gateware.toolchain import ToolError, to_verilog
 from microzone.golden_model import ChipConfig
+from microzone.sim import bench as bench_module
 from microzone.sim import replay as replay_module
 from microzone.sim.bench import run_microcircuit
 from microzone.sim.comparison import first_difference
 from microzone.sim.replay import Scenario, core_verilog, expected_signals, replay, replay_design
 from microzone.sim.scenarios import CONFIGS, scenarios
 from microzone.sim.simulators import SIMULATORS, BenchFailure, Design, Simulator, find_simulator
+from support import MUTATIONS, mutant
 
 
 @pytest.fixture(params=list(SIMULATORS))
@@ -31,16 +33,13 @@ def simulator(request: pytest.FixtureRequest) -> Simulator:
      ("undelayed", 2, 1000), ("signed", 3, 1000)],
 )  # fmt: skip
 def test_benches_pass(simulator: Simulator, config_name: str, channels: int, steps: int) -> None:
-    ports = (config_name, channels) in (("default", 1), ("default", 7), ("signed", 3))
-    run_microcircuit(
-        simulator, config_name=config_name, channels=channels, seed=channels, steps=steps, ports=ports
-    )
+    run_microcircuit(simulator, config_name=config_name, channels=channels, seed=channels, steps=steps)
 
 
 def test_a_wrong_gateware_fails_the_bench_and_says_where(
     simulator: Simulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The core is built for a threshold one LSB off; the bench knows the right one."""
+    """The core is built for a threshold two LSBs off; the bench knows the right one."""
     right = CONFIGS["undelayed"].replace(plasticity={"potentiation": 0.0, "depression": 0.0})
     wrong = right.replace(threshold={"level": right.threshold.level + 2 * right.formats.threshold.lsb})
     corner = scenarios(right, 2, seed=3, steps=400)[1]
@@ -62,6 +61,43 @@ def _at_the_threshold(scenario: Scenario) -> Scenario:
     pn, io = np.zeros((2, *scenario.pn.shape), bool)
     pn[0] = True
     return dataclasses.replace(scenario, pn=pn, io=io, writes=writes)
+
+
+@pytest.fixture
+def quickest() -> Simulator:
+    """Icarus builds in no time; Verilator where there is no Icarus."""
+    return SIMULATORS["icarus" if SIMULATORS["icarus"].version() else "verilator"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MUTATIONS)
+def test_every_broken_core_fails_the_cocotb_benches(
+    quickest: Simulator, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def broken_verilog(config: ChipConfig, channels: int) -> str:
+        with mutant(name) as core:
+            return to_verilog(core(config, channels), "microcircuit")
+
+    for module in (replay_module, bench_module):
+        monkeypatch.setattr(module, "core_verilog", broken_verilog)
+    failures = []
+    for config_name, channels in (("signed", 3), ("default", 1)):
+        try:
+            run_microcircuit(quickest, config_name=config_name, channels=channels, seed=2, steps=600)
+        except BenchFailure as failure:
+            failures.append(str(failure))
+    print(f"{name}: {failures}")
+    assert failures, "no bench tells this core from the model"
+
+
+def test_a_core_that_hangs_is_a_failure(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = core_verilog(CONFIGS["undelayed"], 2)
+    stuck = text.replace("commit__valid = 1'h1;", "commit__valid = 1'h0;")
+    assert stuck != text
+    monkeypatch.setattr(replay_module, "core_verilog", lambda config, channels: stuck)
+    scenario = scenarios(CONFIGS["undelayed"], 2, seed=3, steps=50)[0]
+    with pytest.raises(BenchFailure, match="the core hangs in step 0"):
+        replay(scenario, simulator)
 
 
 def test_a_bench_that_raises_is_a_failure_not_a_pass(simulator: Simulator, tmp_path: Path) -> None:

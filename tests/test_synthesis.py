@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from microzone.boards.synthesis import CLOCK_HZ, synthesise_up5k
 from microzone.gateware.toolchain import ToolError, find_tool
@@ -33,5 +35,8 @@ def test_a_missing_tool_says_how_to_get_it() -> None:
 
 
 def test_a_users_own_tool_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NEXTPNR_ICE40", sys.executable)
+    assert find_tool("nextpnr-ice40") == sys.executable
     monkeypatch.setenv("NEXTPNR_ICE40", "/their/own/nextpnr")
-    assert find_tool("nextpnr-ice40") == "/their/own/nextpnr"
+    with pytest.raises(ToolError, match=r"\$NEXTPNR_ICE40 is '/their/own/nextpnr', which is no program"):
+        find_tool("nextpnr-ice40")

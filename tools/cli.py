@@ -24,17 +24,16 @@ from ..golden_model.detection import (
 from ..golden_model.events import Events, FileError
 from ..golden_model.recording import read_recording
 from ..sim.simulators import SIMULATORS, BenchFailure, find_simulator
-from .output import make_folder, progress_bar
+from .output import check_target, make_folder, progress_bar
 
 app = typer.Typer(
     help="A cerebellar microcircuit that learns, as open gateware.",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     add_completion=False,
-    no_args_is_help=True,
 )
-console = Console()
-errors = Console(stderr=True)
+console = Console(soft_wrap=True)
+errors = Console(stderr=True, soft_wrap=True)
 
 
 class Model(StrEnum):
@@ -63,7 +62,7 @@ def main() -> None:
     """Entry point: 0 on success, 1 where something was found to be wrong, 2 for a user's mistake."""
     warnings.showwarning = _show_warning
     try:
-        status = app(standalone_mode=False)
+        status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except (ConfigError, FileError, UserError) as error:
         status = _complain(str(error), 2)
     except (BenchFailure, ToolError) as error:
@@ -141,6 +140,7 @@ def run(
     from .session import run_model
 
     session, chip = Events.load(events), load_config(config)
+    check_target(out)
     with progress_bar(model.value, session.n_steps, errors) as advance:
         chosen = find_simulator(simulator.value) if model is Model.RTL else None
         result = run_model(model.value, session, chip, simulator=chosen, progress=advance)
@@ -234,19 +234,21 @@ def detect(
         "rate_hz": at.size * rate / samples.size,
     }
     if labels is not None:
-        marks = source.channel(labels)
+        marks = source.vector(labels)
         if marks.size != samples.size:
             raise FileError(f"{recording}: {labels!r} has {marks.size} entries, {channel!r} {samples.size}")
         labelled, hit, false = detection_score(at, marks, rate)
         numbers |= {"labelled": labelled, "found": hit, "false_alarm_hz": false * rate / samples.size}
-    if figure:
-        draw_detections(found, rate, figure, f"{recording.name}, {channel}: {at.size} events ({model.value})")
-    Events(
+    events = Events(
         pn=steps if as_ is Channel.PN else none,
         io=steps if as_ is Channel.IO else none,
         n_steps=n_steps,
         samples=at,
-    ).save(out)
+    )
+    check_target(out)
+    if figure:
+        draw_detections(found, rate, figure, f"{recording.name}, {channel}: {at.size} events ({model.value})")
+    events.save(out)
     if as_json:
         print(json.dumps(numbers))
         return

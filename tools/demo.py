@@ -119,7 +119,10 @@ def run_demo(
         facts["io"]["far_hz"] = found["rate_hz"]
         title += f", IO from {recording.path.name}"
         background = _repeated(steps, length, protocol, config)
-    events = protocol.events(config, seed, io_background=background)
+    try:
+        events = protocol.events(config, seed, io_background=background)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     return compare_models(
         events,
         config,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 
-from ..gateware.toolchain import ToolError, find_tool
+from ..gateware.toolchain import ToolError, find_tool, tool_version
 from ..sim.simulators import SIMULATORS, find_libpython_or_fail
 
 __all__ = ["Finding", "examine"]
@@ -54,7 +54,7 @@ def examine() -> list[Finding]:
 
 def _tool(name: str) -> tuple[str, str]:
     path = find_tool(name)
-    return ("YoWASP" if "yowasp" in path else "native"), path
+    return tool_version(path), path
 
 
 def _program(name: str, purpose: str) -> Finding:

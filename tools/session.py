@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -174,18 +175,23 @@ def _comparable(result: Result, n_steps: int) -> dict[str, npt.NDArray[np.int64]
 def _pair_up(
     ours: npt.NDArray[np.int64], theirs: npt.NDArray[np.int64], limit: int
 ) -> tuple[dict[int, int], int]:
-    """Pair two ascending lists in order, each with the nearest within `limit`."""
+    """Pair equal steps, then the nearest within `limit`; counts by shift, and how many stay alone."""
     shifts: Counter[int] = Counter()
-    unmatched = i = j = 0
-    while i < ours.size and j < theirs.size:
-        shift = int(theirs[j] - ours[i])
-        if abs(shift) <= limit:
-            shifts[shift] += 1
-            i, j = i + 1, j + 1
-        else:
-            unmatched += 1
-            i, j = (i + 1, j) if shift > 0 else (i, j + 1)
-    return dict(shifts), unmatched + ours.size - i + theirs.size - j
+    left = [int(step) for step in np.setdiff1d(ours, theirs)]
+    right = [int(step) for step in np.setdiff1d(theirs, ours)]
+    shifts[0] = int(ours.size - len(left))
+    # The closest pairs first; differences are few, so that every pair within reach can be looked at.
+    near = [
+        (abs(b - a), a, b)
+        for a in left
+        for b in right[bisect_left(right, a - limit) : bisect_left(right, a + limit + 1)]
+    ]
+    for _, a, b in sorted(near):
+        if a in left and b in right:
+            shifts[b - a] += 1
+            left.remove(a)
+            right.remove(b)
+    return {shift: count for shift, count in shifts.items() if count}, len(left) + len(right)
 
 
 def _behaviour(result: Result, trials: Score | None) -> dict[str, Any]:

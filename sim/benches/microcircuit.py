@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import os
 import random
+from bisect import bisect_left
+from dataclasses import dataclass, field
 from typing import Any
 
 import cocotb
+import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 from microzone.gateware.events import EventKind, channel_shape
@@ -20,6 +23,8 @@ from microzone.golden_model.microcircuit import MicrocircuitFixed
 from microzone.sim.drivers import AccessCodec, Clocked, EventCodec, StreamMonitor, StreamSource, sometimes
 
 _PERIOD_NS = 10
+_TIMEOUT_MS = 20
+"""Two million cycles: a core that hangs fails its test instead of holding it up for ever."""
 
 
 class Bench:
@@ -119,12 +124,13 @@ def _draws(bench: Bench, probability: float) -> list[bool]:
     return [bench.rng.random() < probability for _ in range(bench.channels)]
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
 async def back_pressure(dut: Any) -> None:
     """Gaps before every event and a reader that is seldom ready: nothing is lost, w and CRs stay equal."""
     bench = Bench(dut)
     bench.responses.ready = sometimes(bench.rng, 0.2)
     bench.readback.ready = sometimes(bench.rng, 0.3)
+    bench.events.gap = lambda: bench.rng.randrange(4)
     await bench.start()
     for channel in range(bench.channels):
         low = bench.config.quantised.weight_initial // 2
@@ -140,7 +146,106 @@ async def back_pressure(dut: Any) -> None:
         assert word == expected, f"w of {channel}: {word:#x}, expected {expected:#x}; {bench.seed}"
 
 
-@cocotb.test()
+@dataclass
+class Course:
+    """What happened in which clock cycle of a free run."""
+
+    ticks: set[int] = field(default_factory=set)
+    starts: list[int] = field(default_factory=list)
+    events: list[tuple[int, int, EventKind]] = field(default_factory=list)
+    commits: list[tuple[int, int, int]] = field(default_factory=list)
+    asked: list[int] = field(default_factory=list)
+
+    def lost_tick(self) -> bool:
+        """Whether a tick came while one waited; AssertionError if steps and ticks do not belong together."""
+        waiting = lost = False
+        for cycle in range(max(self.ticks, default=0) + 1):
+            tick = cycle in self.ticks
+            if cycle in self.starts:
+                assert tick or waiting, f"a step without a tick in cycle {cycle}"
+                waiting = waiting and tick
+            elif tick:
+                waiting, lost = True, lost or waiting
+        served = sum(start > cycle for start in self.starts)
+        assert served == waiting, f"{served} steps after the last tick, {int(waiting)} waiting"
+        return lost
+
+
+@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+async def everything_at_once(dut: Any) -> None:
+    """Events, ticks and reads in any cycle, within steps too: an event counts in the next step to start."""
+    bench, course, rng = Bench(dut), Course(), random.Random(cocotb.RANDOM_SEED)
+    bench.responses.ready = sometimes(bench.rng, 0.5)
+    bench.readback.ready = sometimes(bench.rng, 0.1)
+    bench.events.gap = lambda: bench.rng.randrange(8)
+    await bench.start()
+    for channel in range(bench.channels):
+        word = rng.randrange(bench.config.formats.depression.raw_max >> 4)
+        await bench.write(channel, Parameter.DEPRESSION, word)
+        bench.model.depression[channel] = word
+
+    async def send_events() -> None:
+        while True:
+            channel, kind = rng.randrange(bench.channels), rng.choice((EventKind.PN, EventKind.IO))
+            cycle = await bench.events.send(bench.event_code.encode(channel, kind.value))
+            course.events.append((cycle, channel, kind))
+
+    async def read() -> None:
+        while True:
+            channel = rng.randrange(bench.channels)
+            await bench.access.send(bench.access_code.encode(channel, Parameter.DEPRESSION.value))
+            course.asked.append(channel)
+
+    async def watch() -> None:
+        was_busy = False
+        while True:
+            await FallingEdge(dut.clk)
+            await ReadOnly()
+            busy = bool(int(dut.busy.value))
+            if busy and not was_busy:
+                course.starts.append(bench.clock.cycle - 1)
+            was_busy = busy
+            if int(dut.commit__valid.value):
+                channel, weight, cr = dut.commit__channel, dut.commit__weight, dut.commit__cr
+                course.commits.append((int(channel.value), int(weight.value), int(cr.value)))
+
+    background = [cocotb.start_soon(task()) for task in (watch, send_events, read)]
+    steps = max(40, 200 // bench.channels)
+    while len(course.starts) < steps:
+        await FallingEdge(dut.clk)
+        tick = rng.random() < 1 / (1.5 * bench.core.cycles_per_step)
+        dut.tick.value = int(tick)
+        if tick:
+            course.ticks.add(bench.clock.cycle)
+    await FallingEdge(dut.clk)
+    dut.tick.value = 0
+    for _ in range(60 * bench.core.cycles_per_step):
+        await FallingEdge(dut.clk)
+    for task in background:
+        task.cancel()
+
+    assert bool(int(dut.overrun.value)) == course.lost_tick(), f"overrun is wrong; {bench.seed}"
+    detections = np.zeros((2, len(course.starts), bench.channels), np.bool_)
+    for cycle, channel, kind in course.events:
+        step = bisect_left(course.starts, cycle)
+        if step < len(course.starts):
+            detections[kind.value, step, channel] = True
+    response = bench.model.process(*detections, trace=True)
+    mask = (1 << bench.config.formats.weight.width) - 1
+    expected = [
+        (channel, int(response.weight[step, channel]) & mask, int(response.cr[step, channel]))
+        for step in range(len(course.starts))
+        for channel in range(bench.channels)
+    ]
+    for index, (want, got) in enumerate(zip(expected, course.commits, strict=True)):
+        step = index // bench.channels
+        assert want == got, f"step {step}: (channel, w, CR) {got}, not {want}; {bench.seed}"
+    answers = [word for _, word in bench.readback.taken]
+    wanted = [int(bench.model.depression[channel]) for channel in course.asked[: len(answers)]]
+    assert len(course.asked) - len(answers) <= 1 and answers == wanted, f"reads mixed up; {bench.seed}"
+
+
+@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
 async def latency(dut: Any) -> None:
     """A step and each CR take exactly the cycles that the component states."""
     bench = Bench(dut)
@@ -159,7 +264,7 @@ async def latency(dut: Any) -> None:
         assert got == stated, f"CR of channel {event.channel} after {got} cycles, stated are {stated}"
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
 async def access_between_steps(dut: Any) -> None:
     """Every parameter of every channel is written and read back; an access in mid-step waits for its end."""
     bench = Bench(dut)
@@ -178,8 +283,28 @@ async def access_between_steps(dut: Any) -> None:
     assert waited >= bench.core.cycles_per_step, f"written {waited} cycles after the tick, within the step"
     assert await bench.read(0, Parameter.WEIGHT) == 1
 
+    async def write_for_ever() -> None:
+        while True:
+            await bench.write(0, Parameter.WEIGHT, 1)
 
-@cocotb.test()
+    writing = cocotb.start_soon(write_for_ever())
+    for pause in range(8):
+        await bench.tick()
+        await ReadOnly()
+        late = 0
+        while not int(dut.busy.value):
+            late += 1
+            await FallingEdge(dut.clk)
+            await ReadOnly()
+        assert late <= 1, f"accesses held a step up for {late} cycles"
+        await FallingEdge(dut.clk)
+        await bench.idle(bench.core.cycles_per_step)
+        for _ in range(pause):
+            await FallingEdge(dut.clk)
+    writing.cancel()
+
+
+@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
 async def unknown_addresses(dut: Any) -> None:
     """Events and accesses that name nothing are refused, reported, and change nothing."""
     bench = Bench(dut)
@@ -206,13 +331,17 @@ async def unknown_addresses(dut: Any) -> None:
     assert [word for _, word in bench.readback.taken[answers:]] == [0], "a refused read answers 0"
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
 async def lost_ticks(dut: Any) -> None:
-    """One tick during a step waits for its end; a second one is lost and reported."""
+    """One tick during a step waits for its end, and one more as that step starts; a third one is lost."""
     bench = Bench(dut)
     await bench.start()
+    first = await bench.tick()
     await bench.tick()
-    await bench.tick()
+    while bench.clock.cycle < first + bench.core.cycles_per_step - 1:
+        await FallingEdge(dut.clk)
+    third = await bench.tick()
+    assert third == first + bench.core.cycles_per_step, "meant for the cycle in which the waiting step starts"
     await ReadOnly()
     assert not int(dut.overrun.value), "a tick that can wait is no overrun"
     steps = 0
@@ -220,7 +349,7 @@ async def lost_ticks(dut: Any) -> None:
         await FallingEdge(dut.clk)
         await ReadOnly()
         steps += int(dut.commit__valid.value) and int(dut.commit__channel.value) == bench.channels - 1
-    assert steps == 2, f"two ticks made {steps} steps"
+    assert steps == 2, f"two ticks that waited made {steps} steps"
     await FallingEdge(dut.clk)
     dut.tick.value = 1
     for _ in range(4):
@@ -230,7 +359,7 @@ async def lost_ticks(dut: Any) -> None:
     assert int(dut.overrun.value), "a lost tick was not reported"
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
 async def reset_in_mid_run(dut: Any) -> None:
     """Reset, at any moment, brings back the configured state: no trace, pulse, detection or w survives."""
     bench = Bench(dut)

@@ -9,6 +9,7 @@ from typing import Any
 import cocotb
 import numpy as np
 from cocotb.triggers import Timer
+from cocotb.utils import get_sim_time
 from microzone.golden_model.config import ChipConfig
 from microzone.sim.comparison import first_difference
 from microzone.sim.replay import read_record
@@ -20,9 +21,11 @@ _POLL_NS = 20_000
 @cocotb.test()
 async def replay(dut: Any) -> None:
     """Gateware equals fixed-point model in every recorded signal of every step."""
-    while not int(dut.done.value) and not int(dut.failed.value):
-        await Timer(_POLL_NS, "ns")
     scenario = os.environ["MICROZONE_SCENARIO"]
+    limit_ns = 2 * int(os.environ["MICROZONE_CYCLES"])
+    while not int(dut.done.value) and not int(dut.failed.value):
+        assert get_sim_time("ns") < limit_ns, f"{scenario}: the core hangs in step {int(dut.step.value)}"
+        await Timer(_POLL_NS, "ns")
     assert not int(dut.overrun.value), f"{scenario}: the core lost a tick"
     assert not int(dut.rejected.value), f"{scenario}: the core rejected an event or a write"
     assert not int(dut.failed.value), f"{scenario}: the replay could not open its files"
