@@ -22,6 +22,8 @@ _PROCESSES = {
     7: "plasticity trace",
     8: "coincidence detection: w",
 }
+_ZOOM = -6.0
+"""GTKWave's logarithmic zoom: a few steps side by side."""
 _CONTEXT = ("clk", "step", "tick", "events_valid", "events_payload", "responses_valid", "mismatch")
 
 
@@ -46,6 +48,8 @@ def write_save_file(vcd: Path) -> Path:
         save = GTKWSave(text)
         save.dumpfile(str(vcd.resolve()))
         save.savefile(str(path.resolve()))
+        save.size(1400, 900)
+        save.zoom_markers(_ZOOM)
         with save.group("bench"):
             for name in _CONTEXT:
                 save.trace(names[name], datafmt="dec" if name == "step" else "hex")

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ..golden_model.detection import Detections
 from ..golden_model.events import atomic_write
@@ -77,6 +78,7 @@ def draw_detections(detections: Detections, rate_hz: float, path: Path, title: s
     overview.set_ylabel("ADC counts")
     overview.legend(loc="upper right", framealpha=0.9)
     detail.set_title("the event in the middle", fontsize=10)
+    detail.xaxis.set_major_locator(MaxNLocator(5))
     _save(figure, path)
 
 
@@ -92,12 +94,16 @@ def _draw_rasters(axes: Axes, comparison: Comparison) -> None:
             label=label,
         )  # fmt: skip
     cr = comparison.results["fixed"].cr
-    for steps, colour, size, label in ((events.io, _IO, 1.2, "IO"), (events.pn, _PN, 2.0, "PN")):
+    scale = min(4.0, max(1.0, 150 / events.cs.size))  # few trials, large dots
+    for steps, colour, size, label in (
+        (events.io, _IO, 1.2 * scale, "IO"),
+        (events.pn, _PN, 2 * scale, "PN"),
+    ):
         time, trial = _around_cs(steps, events.cs, step_s)
         axes.plot(time, trial, ".", color=colour, markersize=size, label=label)
     time, trial = _around_cs(cr, events.cs, step_s)
     well = (time > 0) & (time <= due - PRE_US_S)
-    axes.plot(time[well], trial[well], "o", color=_CR, markersize=3.6, label="CR, well-timed")
+    axes.plot(time[well], trial[well], "o", color=_CR, markersize=3.6 * scale**0.5, label="CR, well-timed")
     axes.plot(
         time[~well],
         trial[~well],
@@ -110,8 +116,9 @@ def _draw_rasters(axes: Axes, comparison: Comparison) -> None:
     axes.axvline(due - PRE_US_S, color=_CR, linewidth=0.8)
     for boundary in np.flatnonzero(np.diff(paired.astype(int))):
         axes.axhline(boundary + 1.5, color="#D55E00", linestyle="--", linewidth=1)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(
-        xlim=_RASTER_S, ylim=(events.cs.size + 1, 0), xlabel="time from the CS (s)", ylabel="trial",
+        xlim=_RASTER_S, ylim=(events.cs.size + 0.5, 0.5), xlabel="time from the CS (s)", ylabel="trial",
         title="detections and conditioned responses",
     )  # fmt: skip
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=6, markerscale=2, fontsize=8.5)
@@ -141,16 +148,25 @@ def _draw_weight(axes: Axes, comparison: Comparison) -> None:
         axes.plot(np.arange(1, trials.weight.size + 1), trials.weight, label=name, **_MODEL_STYLE[name])
     fires_last = config.threshold.level / (config.trace.end or np.nan)
     axes.axhline(fires_last, color="grey", linewidth=1, linestyle=":", label="CRs below")
-    axes.set(xlim=(1, comparison.events.cs.size), ylabel="w at each CS", title="the memory")
-    axes.legend(loc="upper right", ncols=4, fontsize=8)
+    axes.set(ylabel="w at each CS", title="the memory")
+    axes.legend(ncols=4, fontsize=8)
+    _set_trials(axes, comparison)
 
 
 def _draw_blocks(axes: Axes, comparison: Comparison, what: str, label: str) -> None:
     for name, trials in comparison.scores().items():
         share = 100 * trials.blocks(getattr(trials, what))
-        middle = np.arange(share.size) * BLOCK + (BLOCK + 1) / 2
+        first = 1 + BLOCK * np.arange(share.size)
+        middle = (first + np.minimum(first + BLOCK - 1, comparison.events.cs.size)) / 2
         axes.plot(middle, share, label=name, marker=".", **_MODEL_STYLE[name])
-    axes.set(xlim=(1, comparison.events.cs.size), ylim=(-3, 103), ylabel=label, xlabel="trial")
+    axes.set(ylim=(-3, 103), ylabel=label, xlabel="trial")
+    _set_trials(axes, comparison)
+
+
+def _set_trials(axes: Axes, comparison: Comparison) -> None:
+    """All trials, by whole numbers."""
+    axes.set_xlim(0.5, comparison.events.cs.size + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _draw_course(axes: Axes, comparison: Comparison) -> None:
