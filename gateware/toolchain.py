@@ -80,8 +80,8 @@ def to_verilog(component: Any, name: str) -> str:
         text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
         # Icarus runs an `always @*` only once an input changes, `always_comb` at time 0 too. Yosys' own remedy
         # for that has a name that GTKWave cannot read.
-        text = re.sub(r"\\\$auto\$verilog_backend\.cc:\d+:dump_module\$(\d+)", r"yosys_initial_\1", str(text))
-        return text.replace("always @*", "always_comb")
+        remedy = r"\\\$auto\$verilog_backend\.cc:\d+:dump_module\$(\d+)"
+        return re.sub(remedy, r"yosys_initial_\1", str(text)).replace("always @*", "always_comb")
     finally:
         if before is None:
             del os.environ["YOSYS"]
