@@ -78,8 +78,8 @@ def to_verilog(component: Any, name: str) -> str:
     os.environ["YOSYS"] = find_tool("yosys")
     try:
         text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
-        # Icarus runs an `always @*` only once an input changes, `always_comb` at time 0 too. Yosys' own remedy
-        # for that has a name that GTKWave cannot read.
+        # Icarus runs an `always @*` only once an input changes, `always_comb` at time 0 too. Yosys has a
+        # remedy of its own, by a name that GTKWave cannot read.
         remedy = r"\\\$auto\$verilog_backend\.cc:\d+:dump_module\$(\d+)"
         return re.sub(remedy, r"yosys_initial_\1", str(text)).replace("always @*", "always_comb")
     finally:
