@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 import tomllib
-import warnings
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -19,6 +18,7 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from .fixed import SQ, UQ, QFormat, quantize
+from .representable import PrecisionWarning, check_representable
 
 __all__ = [
     "ChannelDetection",
@@ -28,24 +28,9 @@ __all__ = [
     "QuantisedParameters",
 ]
 
-_REFUSED_ERROR = 0.01
-"""A parameter whose quantised value is off by more than this share is refused ..."""
-_WARNED_ERROR = 0.001
-"""... and by more than this share, warned about."""
-_ACCUMULATOR_BITS = 62
-"""Bits that the fixed-point model's 64-bit integers leave for a product or a sum."""
-_WORD_BITS = 48
-"""Bits that the record of a simulation has for w and for T."""
-_SUM_BITS = 59
-"""Bits of δ on the scale of w, so that w + δp - δd fits the accumulator."""
-
 
 class ConfigError(ValueError):
     """A configuration that is malformed or that its formats cannot represent."""
-
-
-class PrecisionWarning(UserWarning):
-    """A configuration that works, with a parameter visibly off its real value."""
 
 
 def _as_format(value: Any) -> Any:
@@ -311,159 +296,10 @@ class ChipConfig(_Section):
             depression_shift=formats.weight.fraction_bits - formats.depression.fraction_bits,
         )
 
-    # --- what the formats can represent -------------------------------------------------------
-
     @model_validator(mode="after")
     def _check(self) -> Self:
-        self._check_durations()
-        self._check_formats()
-        self._check_microcircuit()
-        self._check_detection()
+        check_representable(self)
         return self
-
-    def _check_durations(self) -> None:
-        for field, seconds, least in (
-            ("trace.duration_s", self.trace.duration_s, 1),
-            ("noi.delay_s", self.noi.delay_s, 0),
-            ("eligibility.delay_s", self.eligibility.delay_s, 0),
-        ):
-            steps = seconds / self.time.step_s
-            if not steps <= 65535.5:  # infinity too
-                raise ValueError(f"{field} = {seconds:g}: {steps:g} steps, limits are {least} and 65535")
-            if abs(steps - round(steps)) > 1e-6 * max(steps, 1.0):
-                raise ValueError(
-                    f"{field} = {seconds:g}: {steps:.6g} steps of time.step_s = {self.time.step_s:g}, "
-                    "must be a whole number"
-                )
-            if round(steps) < least:
-                raise ValueError(f"{field} = {seconds:g}: {round(steps)} steps, limits are {least} and 65535")
-        for name, channel in (("pn", self.detection.pn), ("io", self.detection.io)):
-            if channel.refractory_s < self.time.step_s:
-                raise ValueError(
-                    f"detection.{name}.refractory_s = {channel.refractory_s:g}: at least one step, "
-                    f"time.step_s = {self.time.step_s:g}, so that no step holds two events"
-                )
-
-    def _check_formats(self) -> None:
-        formats = self.formats
-        if formats.trace.signed or formats.threshold.signed:
-            raise ValueError("formats.trace, formats.threshold: unsigned only, use UQ(...)")
-        if formats.potentiation.signed or formats.depression.signed:
-            raise ValueError("formats.potentiation, formats.depression: unsigned only, use UQ(...)")
-        for name, fmt in (("weight", formats.weight), ("trace", formats.trace)):
-            if fmt.width > _WORD_BITS:
-                raise ValueError(f"formats.{name} = {fmt}: {fmt.width} bits, limit is {_WORD_BITS}")
-        width = formats.weight.width + formats.trace.width
-        if width > _ACCUMULATOR_BITS:
-            raise ValueError(
-                f"formats.weight, formats.trace: their product has {width} bits, limit is {_ACCUMULATOR_BITS}"
-            )
-        if formats.threshold.fraction_bits > self.scaled_format.fraction_bits:
-            raise ValueError(
-                f"formats.threshold = {formats.threshold}: more fraction bits than w*T has, "
-                f"limit is {self.scaled_format.fraction_bits}"
-            )
-        if formats.threshold.integer_bits + self.scaled_format.fraction_bits > _ACCUMULATOR_BITS:
-            raise ValueError(
-                f"formats.threshold = {formats.threshold}: too wide on the scale of w*T, limit is "
-                f"{_ACCUMULATOR_BITS - self.scaled_format.fraction_bits} integer bits"
-            )
-        for name, fmt in (("potentiation", formats.potentiation), ("depression", formats.depression)):
-            if fmt.fraction_bits > formats.weight.fraction_bits:
-                raise ValueError(
-                    f"formats.{name} = {fmt}: finer than w, limit is the "
-                    f"{formats.weight.fraction_bits} fraction bits of formats.weight"
-                )
-            if fmt.integer_bits + formats.weight.fraction_bits > _SUM_BITS:
-                raise ValueError(
-                    f"formats.{name} = {fmt}: too wide on the scale of w, limit is "
-                    f"{_SUM_BITS - formats.weight.fraction_bits} integer bits"
-                )
-
-    def _check_microcircuit(self) -> None:
-        formats = self.formats
-        if not self.trace.start > self.trace.end:
-            raise ValueError(
-                f"trace.end = {self.trace.end:g}: must be below trace.start = {self.trace.start:g}"
-            )
-        _check_value("trace.start", self.trace.start, formats.trace)
-        slope = "(trace.start - trace.end)/steps"
-        _check_value(slope, self.trace_slope, formats.trace, warned=math.inf)  # see the drift, below
-        _check_value("weight.initial", self.weight.initial, formats.weight)
-        _check_value("threshold.level", self.threshold.level, formats.threshold)
-        _check_value("plasticity.potentiation", self.plasticity.potentiation, formats.potentiation)
-        _check_value("plasticity.depression", self.plasticity.depression, formats.depression)
-        highest = formats.weight.max * self.trace.start
-        if not self.threshold.level < highest:
-            raise ValueError(
-                f"threshold.level = {self.threshold.level:g}: outside the range of S = w*T, "
-                f"limit is {highest:.6g}"
-            )
-        last = self.quantised.trace_start - (self.trace_steps - 1) * self.quantised.trace_slope
-        if last < 0:
-            raise ValueError(
-                f"formats.trace = {formats.trace}: too narrow, the rounded slope takes the trace below 0 "
-                f"within {self.trace_steps} steps"
-            )
-        drift = abs(self.quantised.trace_slope * formats.trace.lsb / self.trace_slope - 1) * self.trace_steps
-        if drift > 0.5:
-            warnings.warn(
-                f"formats.trace = {formats.trace}: the rounded slope is {drift:.2f} steps off at the end of "
-                "the trace, CRs may shift",
-                PrecisionWarning,
-                stacklevel=2,
-            )
-
-    def _check_detection(self) -> None:
-        formats = self.formats
-        sample = formats.sample
-        if sample.fraction_bits or not sample.signed:
-            raise ValueError(f"formats.sample = {sample}: whole ADC counts, use SQ(bits,0)")
-        # The band-pass answers the worst input of full scale with 2.1 times it (its impulse response's sum of
-        # magnitudes), and x - m of unfiltered input reaches twice full scale.
-        bits = sample.integer_bits + 2
-        for name, fmt in (
-            ("filter_state", formats.filter_state),
-            ("detection_state", formats.detection_state),
-        ):
-            if not fmt.signed or fmt.integer_bits < bits:
-                raise ValueError(
-                    f"formats.{name} = {fmt}: too narrow for formats.sample = {sample}, "
-                    f"limit is SQ({bits},{fmt.fraction_bits})"
-                )
-        if formats.detection_gain.signed:
-            raise ValueError(f"formats.detection_gain = {formats.detection_gain}: unsigned only, use UQ(...)")
-        if formats.detection_gain.width + formats.detection_state.width > _ACCUMULATOR_BITS:
-            raise ValueError(
-                f"formats.detection_gain = {formats.detection_gain}: too wide, limit beside "
-                f"formats.detection_state is {_ACCUMULATOR_BITS - formats.detection_state.width} bits"
-            )
-        for name, channel in (("pn", self.detection.pn), ("io", self.detection.io)):
-            fmt = formats.detection_gain if channel.relative else formats.detection_state
-            _check_value(f"detection.{name}.threshold", channel.threshold, fmt)
-
-
-def _check_value(field: str, value: float, fmt: QFormat, *, warned: float = _WARNED_ERROR) -> None:
-    """Refuse or warn of a value that `fmt` misses; ValueError names field, value and limit."""
-    if not fmt.min <= value <= fmt.max:
-        raise ValueError(f"{field} = {value:g}: outside {fmt}, limits are {fmt.min:g} and {fmt.max:.9g}")
-    if value == 0:
-        return
-    quantised = quantize(value, fmt) * fmt.lsb
-    if quantised == 0:
-        raise ValueError(f"{field} = {value:g}: rounds to 0 in {fmt}, limit is {fmt.lsb / 2:.3g}")
-    error = abs(quantised / value - 1)
-    if error > _REFUSED_ERROR:
-        raise ValueError(
-            f"{field} = {value:g}: becomes {quantised:g} in {fmt}, off by {error:.1%}, "
-            f"limit is {_REFUSED_ERROR:.0%}"
-        )
-    if error > warned:
-        warnings.warn(
-            f"{field} = {value:g}: becomes {quantised:g} in {fmt}, off by {error:.2%}",
-            PrecisionWarning,
-            stacklevel=2,
-        )
 
 
 def _one_line(error: pydantic.ValidationError) -> str:

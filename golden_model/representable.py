@@ -1,0 +1,193 @@
+"""What a configuration's formats cannot represent: refused with field, value and limit, or warned about."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import TYPE_CHECKING
+
+from .fixed import QFormat, quantize
+
+if TYPE_CHECKING:
+    from .config import ChipConfig
+
+__all__ = ["PrecisionWarning", "check_representable"]
+
+_REFUSED_ERROR = 0.01
+"""A parameter whose quantised value is off by more than this share is refused ..."""
+_WARNED_ERROR = 0.001
+"""... and by more than this share, warned about."""
+_ACCUMULATOR_BITS = 62
+"""Bits that the fixed-point model's 64-bit integers leave for a product or a sum."""
+_WORD_BITS = 48
+"""Bits that the record of a simulation has for w and for T."""
+_SUM_BITS = 59
+"""Bits of δ on the scale of w, so that w + δp - δd fits the accumulator."""
+
+
+class PrecisionWarning(UserWarning):
+    """A configuration that works, with a parameter visibly off its real value."""
+
+
+def check_representable(config: ChipConfig) -> None:
+    """Check durations, formats, and every value in its format.
+
+    Raises
+    ------
+    ValueError
+        One line that names field, value and limit. What only loses precision is a
+        :class:`PrecisionWarning`.
+    """
+    _check_durations(config)
+    _check_formats(config)
+    _check_microcircuit(config)
+    _check_detection(config)
+
+
+def _check_durations(config: ChipConfig) -> None:
+    for field, seconds, least in (
+        ("trace.duration_s", config.trace.duration_s, 1),
+        ("noi.delay_s", config.noi.delay_s, 0),
+        ("eligibility.delay_s", config.eligibility.delay_s, 0),
+    ):
+        steps = seconds / config.time.step_s
+        if not steps <= 65535.5:  # infinity too
+            raise ValueError(f"{field} = {seconds:g}: {steps:g} steps, limits are {least} and 65535")
+        if abs(steps - round(steps)) > 1e-6 * max(steps, 1.0):
+            raise ValueError(
+                f"{field} = {seconds:g}: {steps:.6g} steps of time.step_s = {config.time.step_s:g}, "
+                "must be a whole number"
+            )
+        if round(steps) < least:
+            raise ValueError(f"{field} = {seconds:g}: {round(steps)} steps, limits are {least} and 65535")
+    for name, channel in (("pn", config.detection.pn), ("io", config.detection.io)):
+        if channel.refractory_s < config.time.step_s:
+            raise ValueError(
+                f"detection.{name}.refractory_s = {channel.refractory_s:g}: at least one step, "
+                f"time.step_s = {config.time.step_s:g}, so that no step holds two events"
+            )
+
+
+def _check_formats(config: ChipConfig) -> None:
+    formats = config.formats
+    if formats.trace.signed or formats.threshold.signed:
+        raise ValueError("formats.trace, formats.threshold: unsigned only, use UQ(...)")
+    if formats.potentiation.signed or formats.depression.signed:
+        raise ValueError("formats.potentiation, formats.depression: unsigned only, use UQ(...)")
+    for name, fmt in (("weight", formats.weight), ("trace", formats.trace)):
+        if fmt.width > _WORD_BITS:
+            raise ValueError(f"formats.{name} = {fmt}: {fmt.width} bits, limit is {_WORD_BITS}")
+    width = formats.weight.width + formats.trace.width
+    if width > _ACCUMULATOR_BITS:
+        raise ValueError(
+            f"formats.weight, formats.trace: their product has {width} bits, limit is {_ACCUMULATOR_BITS}"
+        )
+    if formats.threshold.fraction_bits > config.scaled_format.fraction_bits:
+        raise ValueError(
+            f"formats.threshold = {formats.threshold}: more fraction bits than w*T has, "
+            f"limit is {config.scaled_format.fraction_bits}"
+        )
+    if formats.threshold.integer_bits + config.scaled_format.fraction_bits > _ACCUMULATOR_BITS:
+        raise ValueError(
+            f"formats.threshold = {formats.threshold}: too wide on the scale of w*T, limit is "
+            f"{_ACCUMULATOR_BITS - config.scaled_format.fraction_bits} integer bits"
+        )
+    for name, fmt in (("potentiation", formats.potentiation), ("depression", formats.depression)):
+        if fmt.fraction_bits > formats.weight.fraction_bits:
+            raise ValueError(
+                f"formats.{name} = {fmt}: finer than w, limit is the "
+                f"{formats.weight.fraction_bits} fraction bits of formats.weight"
+            )
+        if fmt.integer_bits + formats.weight.fraction_bits > _SUM_BITS:
+            raise ValueError(
+                f"formats.{name} = {fmt}: too wide on the scale of w, limit is "
+                f"{_SUM_BITS - formats.weight.fraction_bits} integer bits"
+            )
+
+
+def _check_microcircuit(config: ChipConfig) -> None:
+    formats = config.formats
+    if not config.trace.start > config.trace.end:
+        raise ValueError(
+            f"trace.end = {config.trace.end:g}: must be below trace.start = {config.trace.start:g}"
+        )
+    _check_value("trace.start", config.trace.start, formats.trace)
+    slope = "(trace.start - trace.end)/steps"
+    _check_value(slope, config.trace_slope, formats.trace, warned=math.inf)  # see the drift, below
+    _check_value("weight.initial", config.weight.initial, formats.weight)
+    _check_value("threshold.level", config.threshold.level, formats.threshold)
+    _check_value("plasticity.potentiation", config.plasticity.potentiation, formats.potentiation)
+    _check_value("plasticity.depression", config.plasticity.depression, formats.depression)
+    highest = formats.weight.max * config.trace.start
+    if not config.threshold.level < highest:
+        raise ValueError(
+            f"threshold.level = {config.threshold.level:g}: outside the range of S = w*T, "
+            f"limit is {highest:.6g}"
+        )
+    last = config.quantised.trace_start - (config.trace_steps - 1) * config.quantised.trace_slope
+    if last < 0:
+        raise ValueError(
+            f"formats.trace = {formats.trace}: too narrow, the rounded slope takes the trace below 0 "
+            f"within {config.trace_steps} steps"
+        )
+    rounded = config.quantised.trace_slope * formats.trace.lsb
+    drift = abs(rounded / config.trace_slope - 1) * config.trace_steps
+    if drift > 0.5:
+        warnings.warn(
+            f"formats.trace = {formats.trace}: the rounded slope is {drift:.2f} steps off at the end of "
+            "the trace, CRs may shift",
+            PrecisionWarning,
+            stacklevel=2,
+        )
+
+
+def _check_detection(config: ChipConfig) -> None:
+    formats = config.formats
+    sample = formats.sample
+    if sample.fraction_bits or not sample.signed:
+        raise ValueError(f"formats.sample = {sample}: whole ADC counts, use SQ(bits,0)")
+    # The band-pass answers the worst input of full scale with 2.1 times it (its impulse response's sum of
+    # magnitudes), and x - m of unfiltered input reaches twice full scale.
+    bits = sample.integer_bits + 2
+    for name, fmt in (
+        ("filter_state", formats.filter_state),
+        ("detection_state", formats.detection_state),
+    ):
+        if not fmt.signed or fmt.integer_bits < bits:
+            raise ValueError(
+                f"formats.{name} = {fmt}: too narrow for formats.sample = {sample}, "
+                f"limit is SQ({bits},{fmt.fraction_bits})"
+            )
+    if formats.detection_gain.signed:
+        raise ValueError(f"formats.detection_gain = {formats.detection_gain}: unsigned only, use UQ(...)")
+    if formats.detection_gain.width + formats.detection_state.width > _ACCUMULATOR_BITS:
+        raise ValueError(
+            f"formats.detection_gain = {formats.detection_gain}: too wide, limit beside "
+            f"formats.detection_state is {_ACCUMULATOR_BITS - formats.detection_state.width} bits"
+        )
+    for name, channel in (("pn", config.detection.pn), ("io", config.detection.io)):
+        fmt = formats.detection_gain if channel.relative else formats.detection_state
+        _check_value(f"detection.{name}.threshold", channel.threshold, fmt)
+
+
+def _check_value(field: str, value: float, fmt: QFormat, *, warned: float = _WARNED_ERROR) -> None:
+    """Refuse or warn of a value that `fmt` misses; ValueError names field, value and limit."""
+    if not fmt.min <= value <= fmt.max:
+        raise ValueError(f"{field} = {value:g}: outside {fmt}, limits are {fmt.min:g} and {fmt.max:.9g}")
+    if value == 0:
+        return
+    quantised = quantize(value, fmt) * fmt.lsb
+    if quantised == 0:
+        raise ValueError(f"{field} = {value:g}: rounds to 0 in {fmt}, limit is {fmt.lsb / 2:.3g}")
+    error = abs(quantised / value - 1)
+    if error > _REFUSED_ERROR:
+        raise ValueError(
+            f"{field} = {value:g}: becomes {quantised:g} in {fmt}, off by {error:.1%}, "
+            f"limit is {_REFUSED_ERROR:.0%}"
+        )
+    if error > warned:
+        warnings.warn(
+            f"{field} = {value:g}: becomes {quantised:g} in {fmt}, off by {error:.2%}",
+            PrecisionWarning,
+            stacklevel=2,
+        )
