@@ -55,8 +55,9 @@ def run_microcircuit(
         f"microzone sim microcircuit --simulator {simulator.name} --channels {channels} "
         f"--config {config_name} --seed {seed} --steps {steps}"
     )
-    _run_ports(simulator, config, channels, seed, again)
-    report("ports: handshakes, back-pressure, latency, access, faults, reset")
+    if simulator.runs_cocotb:
+        _run_ports(simulator, config, channels, seed, again)
+        report("ports: handshakes, back-pressure, latency, access, faults, reset")
     for scenario in scenarios(config, channels, seed, steps=steps):
         vcd = waves / f"{scenario.name}.vcd" if waves else None
         try:

@@ -20,8 +20,8 @@ from ..gateware.events import EventKind, channel_shape
 from ..gateware.microcircuit import Microcircuit, Parameter, word_width
 from ..gateware.toolchain import to_rtlil, to_verilog
 from ..golden_model.config import ChipConfig
-from ..golden_model.fixed import QFormat
 from ..golden_model.microcircuit import SIGNALS, MicrocircuitFixed
+from .record import RECORD_BITS, read_record
 from .simulators import Design, Simulator, cache_folder
 
 __all__ = ["Scenario", "Write", "core_verilog", "expected_signals", "replay", "replay_design"]
@@ -29,17 +29,6 @@ __all__ = ["Scenario", "Write", "core_verilog", "expected_signals", "replay", "r
 Signals = dict[str, npt.NDArray[Any]]
 Progress = Callable[[int], None]
 
-_BITS = (
-    "active",
-    "plasticity_trace",
-    "delayed_inhibition",
-    "gated_io",
-    "below",
-    "cr",
-    "inhibition",
-    "response",
-)
-"""The low byte of a record, from bit 0; `response` is the CR that left on the stream."""
 _WRITE = 3
 """Kind of a parameter write in a stimulus record, beside those of :class:`EventKind`."""
 _POLL_S = 0.2
@@ -125,11 +114,11 @@ def core_verilog(config: ChipConfig, channels: int) -> str:
 
 
 def replay_design(config: ChipConfig, channels: int, *, waves: bool = False) -> Design:
-    """The core inside ``replay.sv``."""
+    """The core inside ``replay.sv`` or, for CXXRTL, ``replay.cpp``."""
     return Design(
         sources={
             "microcircuit.sv": core_verilog(config, channels),
-            "replay.sv": files(__package__).joinpath("replay.sv").read_text(encoding="utf-8"),
+            **{name: _source(name) for name in ("replay.sv", "replay.cpp")},
         },
         top="replay",
         parameters={
@@ -139,6 +128,10 @@ def replay_design(config: ChipConfig, channels: int, *, waves: bool = False) -> 
         },
         waves=waves,
     )
+
+
+def _source(name: str) -> str:
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def replay(
@@ -189,11 +182,9 @@ def replay(
             f"+stimulus={folder / 'stimulus.bin'}",
             f"+record={record}",
             f"+steps={scenario.steps}",
+            f"+cycles={_cycle_limit(scenario)}",
         ]
-        environment = {
-            "MICROZONE_SCENARIO": scenario.name,
-            "MICROZONE_CYCLES": str(_cycle_limit(scenario)),
-        }
+        environment = {"MICROZONE_SCENARIO": scenario.name}
         if full:
             plusargs.append("+full")
         if waves is not None:
@@ -229,27 +220,6 @@ def _cycle_limit(scenario: Scenario) -> int:
     return int(core.initialise_cycles + (scenario.steps + 2 + records) * waiting + _POLL_CYCLES)
 
 
-def read_record(path: Path, config: ChipConfig, channels: int, *, full: bool) -> Signals:
-    """Decode what ``replay.sv`` has written; arrays of shape (steps, channels)."""
-    words = np.fromfile(path, "<u8").reshape(-1, channels, 3 if full else 1)
-    low = words[..., 0]
-    signals: Signals = {
-        name: ((low >> np.uint64(bit)) & np.uint64(1)).astype(np.int64) for bit, name in enumerate(_BITS)
-    }
-    signals["weight"] = _signed(low >> np.uint64(16), config.formats.weight)
-    if full:
-        signals["age"] = (words[..., 1] & np.uint64(0xFFFF)).astype(np.int64)
-        signals["trace"] = (words[..., 1] >> np.uint64(16)).astype(np.int64)
-        signals["scaled"] = _signed(words[..., 2], config.scaled_format)
-    return signals
-
-
-def _signed(words: npt.NDArray[np.uint64], fmt: QFormat) -> npt.NDArray[np.int64]:
-    """Raw words from the low bits of a field."""
-    values = (words & np.uint64((1 << fmt.width) - 1)).astype(np.int64)
-    return values - ((values >> fmt.width - 1 & 1) << fmt.width) if fmt.signed else values
-
-
 def _write_stimulus(path: Path, scenario: Scenario) -> None:
     """Records of (step, channel, parameter, kind, word), writes before the events of a step."""
     layout = np.dtype(
@@ -274,7 +244,7 @@ def _write_expected(path: Path, signals: Signals) -> None:
     """Records as ``replay.sv`` makes them, most significant word first."""
     words = np.zeros((*signals["weight"].shape, 3), ">u8")
     low = signals["weight"].astype(np.uint64) << np.uint64(16)  # drops the sign's bits above 48
-    for bit, name in enumerate(_BITS):
+    for bit, name in enumerate(RECORD_BITS):
         low |= signals[name].astype(np.uint64) << np.uint64(bit)
     words[..., 2] = low
     words[..., 1] = signals["trace"].astype(np.uint64) << np.uint64(16) | signals["age"].astype(np.uint64)

