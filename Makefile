@@ -14,10 +14,10 @@ setup: .venv/.installed ## .venv with microzone and its tools
 demo: setup ## an experiment on float, fixed and RTL: verdict and figure in demo-output/
 	$(BIN)/microzone demo
 
-test: lint ## everything that takes minutes
+test: lint ## lint, types and all tests but the slow ones, in minutes
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
-test-all: lint ## the slow tests too
+test-all: lint ## the slow tests too: more synthesis, every core broken on purpose
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: setup ## ruff and mypy

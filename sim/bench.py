@@ -23,6 +23,7 @@ def run_microcircuit(
     config_name: str = "default",
     seed: int = 1,
     steps: int = 1500,
+    ports: bool = True,
     waves: Path | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> None:
@@ -38,6 +39,8 @@ def run_microcircuit(
         Of the stimuli.
     steps : int
         Length of each replayed scenario.
+    ports : bool
+        Run the bench of the core's ports too, where the simulator runs cocotb.
     waves : Path, optional
         Folder for a VCD and a GTKWave save file of each replayed scenario.
     report : callable
@@ -55,7 +58,7 @@ def run_microcircuit(
         f"microzone sim microcircuit --simulator {simulator.name} --channels {channels} "
         f"--config {config_name} --seed {seed} --steps {steps}"
     )
-    if simulator.runs_cocotb:
+    if ports and simulator.runs_cocotb:
         _run_ports(simulator, config, channels, seed, again)
         report("ports: handshakes, back-pressure, latency, access, faults, reset")
     for scenario in scenarios(config, channels, seed, steps=steps):

@@ -246,6 +246,12 @@ def test_crs_are_paired_with_the_nearest(
     assert _pair_up(np.array(ours, int), np.array(theirs, int), 150) == (shifts, alone)
 
 
+def test_verilog_is_written(microzone: Callable[..., Outcome]) -> None:
+    outcome = microzone("verilog", "--channels", 3, "--out", "core.sv")
+    assert outcome.status == 0 and "3 channels, configuration" in outcome.out
+    assert "module microcircuit(" in Path("core.sv").read_text()
+
+
 def test_doctor_lists_the_tools(microzone: Callable[..., Outcome]) -> None:
     assert "verilator" in microzone("doctor").out
     outcome = microzone("doctor", "--json")

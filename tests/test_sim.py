@@ -42,7 +42,20 @@ def cocotb_simulator(request: pytest.FixtureRequest) -> Simulator:
      ("undelayed", 2, 1000), ("signed", 3, 1000)],
 )  # fmt: skip
 def test_benches_pass(simulator: Simulator, config_name: str, channels: int, steps: int) -> None:
-    run_microcircuit(simulator, config_name=config_name, channels=channels, seed=channels, steps=steps)
+    # Verilator compiles for long: the ports of the other sizes are left to the slow test below.
+    ports = simulator.name != "verilator" or (config_name, channels) in (("default", 7), ("signed", 3))
+    run_microcircuit(
+        simulator, config_name=config_name, channels=channels, seed=channels, steps=steps, ports=ports
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config_name", "channels"), [("default", 1), ("default", 2), ("default", 64), ("undelayed", 2)]
+)
+def test_ports_of_every_size_on_verilator(config_name: str, channels: int) -> None:
+    simulator = _installed("verilator")
+    run_microcircuit(simulator, config_name=config_name, channels=channels, seed=channels + 1, steps=200)
 
 
 def test_a_wrong_gateware_fails_the_bench_and_says_where(

@@ -295,6 +295,25 @@ def sim(
 
 
 @app.command()
+def verilog(
+    out: Annotated[Path, typer.Option(help="SystemVerilog file.")],
+    channels: Annotated[int, typer.Option(min=1, max=4096, help="Channels of the core.")] = 1,
+    config: ConfigOption = None,
+) -> None:
+    """Write the core as SystemVerilog, module `microcircuit`."""
+    from ..golden_model.events import atomic_write
+    from ..sim.replay import core_verilog
+
+    chip = load_config(config)
+    check_target(out)
+    with errors.status("writing"):
+        text = core_verilog(chip, channels)
+    with atomic_write(out) as file:
+        file.write(text.encode())
+    console.print(f"{channels} channels, configuration {chip.digest[:12]}: written to {out}", highlight=False)
+
+
+@app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Print each tool's version, and how to get what is missing."""
     from dataclasses import asdict
@@ -305,7 +324,8 @@ def doctor(as_json: JsonOption = False) -> None:
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
-        table = Table("tool", "for", "version", "where, or how to get it", box=None)
+        table = Table("tool", "for", "version", box=None)
+        table.add_column("where, or how to get it", overflow="fold")
         for finding in findings:
             absent = "missing" if finding.needed else "not installed (optional)"
             note = finding.where if finding.version else finding.how_to_get

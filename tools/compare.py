@@ -118,11 +118,12 @@ def _latency(trials: Score) -> str:
 def _print_verdict(comparison: Comparison, report: Mapping[str, Any], console: Console) -> None:
     against = report["fixed_against_float"]
     shifts = {int(shift): count for shift, count in against["cr_shift_steps"].items()}
-    shifted = ", ".join(f"{count} by {shift:+d}" for shift, count in shifts.items() if shift) or "none"
+    shifted = ", ".join(f"{count} by {shift:+d} steps" for shift, count in shifts.items() if shift)
+    alone = against["cr_without_partner"]
     line = (
         f"fixed against float: largest |Δw| {against['largest_weight_error']:.3g} "
-        f"({against['largest_weight_error_lsb']:.0f} LSB); CRs shifted in steps: {shifted}; "
-        f"without partner: {against['cr_without_partner']}"
+        f"({against['largest_weight_error_lsb']:.0f} LSB); CRs moved: {shifted or 'none'}; "
+        f"CRs of one model only: {alone or 'none'}"
     )
     if "trials" in against:
         line += (

@@ -37,6 +37,36 @@ _FORMAT_USES = {
 }
 
 
+_FIELD_USES = {
+    "time.step_s": "dt, seconds a step",
+    "trace.start": "τ0, the trace at a CS detection",
+    "trace.end": "τ1, the trace after Λτ",
+    "trace.duration_s": "Λτ, length of trace and inhibitory pulse",
+    "threshold.level": "θ: a CR fires when w·T falls below it",
+    "noi.delay_s": "Λnoi, from the CR to the inhibition of the IO",
+    "eligibility.delay_s": "Λnoi too, from the trace to the plasticity trace",
+    "weight.initial": "w at the start",
+    "plasticity.potentiation": "δp, added to w in each step of the plasticity trace",
+    "plasticity.depression": "δd, taken from w by each IO detection in it",
+    "recalibration.enabled": "kept for later: must be false",
+    "recalibration.period_s": "kept for later",
+    "recalibration.alpha": "kept for later",
+    "recalibration.beta": "kept for later",
+    "recalibration.gamma": "kept for later",
+    "detection.threshold": "multiple of the long-run mean variability, or ADC counts",
+    "detection.relative": "which of the two",
+    "detection.mean_tau_s": "time constant of the running mean",
+    "detection.smooth_tau_s": "time constant of the variability",
+    "detection.variability_tau_s": "time constant of its long-run mean",
+    "detection.refractory_s": "no event this soon after another",
+    "detection.settle_s": "no event in the first samples",
+    "detection.bandpass_hz": "band of the optional filter, `[low, high]`",
+    "stimulation.rate_hz": "kept for later: pulses a second of a CR",
+    "stimulation.width_s": "kept for later: length of a pulse",
+    "stimulation.duration_s": "kept for later: length of the train",
+}
+
+
 def _table(header: list[str], rows: list[list[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
@@ -55,19 +85,24 @@ def formats_table() -> str:
 
 
 def configuration_table() -> str:
-    """Every field of a configuration but the formats, with its default."""
+    """Every field of a configuration but the formats, with its default and meaning."""
     rows = []
+    described = set()
 
     def walk(prefix: str, section: Mapping[str, Any]) -> None:
         for name, value in section.items():
             if isinstance(value, dict):
                 walk(f"{prefix}.{name}" if prefix else name, value)
             else:
-                rows.append([f"`[{prefix}]`", f"`{name}`", "absent" if value is None else f"`{value}`"])
+                meaning = _FIELD_USES.get(f"{prefix}.{name}") or _FIELD_USES[f"{prefix.split('.')[0]}.{name}"]
+                described.update({f"{prefix}.{name}", f"{prefix.split('.')[0]}.{name}"})
+                shown = "absent" if value is None else f"`{value}`"
+                rows.append([f"`[{prefix}]`", f"`{name}`", shown, meaning])
 
     sections = ChipConfig.make().model_dump(mode="json")
     walk("", {name: section for name, section in sections.items() if name != "formats"})
-    return _table(["section", "field", "default"], rows)
+    assert set(_FIELD_USES) <= described, "a field that is described does not exist"
+    return _table(["section", "field", "default", "what"], rows)
 
 
 def ports_table() -> str:
@@ -164,7 +199,11 @@ def main() -> None:
     source = timing_diagram()
     target = DOCS / "blocks" / "microcircuit-timing.json"
     target.write_text(json.dumps(source, indent=1) + "\n", encoding="utf-8")
-    wavedrom.render(json.dumps(source)).saveas(str(target.with_suffix(".svg")))
+    drawing = wavedrom.render(json.dumps(source)).tostring()
+    # A page may be dark; the diagram's lines are.
+    head, tail = drawing.split(">", 1)
+    white = '<rect width="100%" height="100%" fill="white"/>'
+    target.with_suffix(".svg").write_text(f"{head}>{white}{tail}\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

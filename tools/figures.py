@@ -74,7 +74,8 @@ def draw_detections(detections: Detections, rate_hz: float, path: Path, title: s
         shown = events[(events >= start) & (events < stop)] / rate_hz
         top = variability.max() * 1.05
         axes.plot(shown, np.full(shown.size, top), "v", color=_IO, markersize=5, label="event")
-        axes.set(xlabel="time (s)", xlim=(start / rate_hz, stop / rate_hz))
+        # The threshold starts high, before its average has settled, and need not be seen whole.
+        axes.set(xlabel="time (s)", xlim=(start / rate_hz, stop / rate_hz), ylim=(0, 1.15 * top))
     overview.set_ylabel("ADC counts")
     overview.legend(loc="upper right", framealpha=0.9)
     detail.set_title("the event in the middle", fontsize=10)
@@ -113,7 +114,7 @@ def _draw_rasters(axes: Axes, comparison: Comparison) -> None:
         mfc="none",
         label="CR, late or between trials",
     )
-    axes.axvline(due - PRE_US_S, color=_CR, linewidth=0.8)
+    axes.axvline(due - PRE_US_S, color=_CR, linewidth=0.8)  # the limit of a well-timed CR
     for boundary in np.flatnonzero(np.diff(paired.astype(int))):
         axes.axhline(boundary + 1.5, color="#D55E00", linestyle="--", linewidth=1)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))

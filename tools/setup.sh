@@ -18,6 +18,7 @@ if [ ! -x .venv/bin/python ]; then
         rm -rf "$bootstrap"
     }
 fi
+echo "setting up .venv (a minute or two, once)"
 .venv/bin/python -m pip install -qq --disable-pip-version-check --upgrade 'pip>=24'
 .venv/bin/python -m pip install -qq --disable-pip-version-check --editable '.[dev]'
 # cocotb loads Python as a shared library, which Debian splits off too; it can be had without being root.
