@@ -89,8 +89,8 @@ class Microcircuit(wiring.Component):
 
     Events accepted up to and in the cycle in which a step starts belong to that step, later ones to the
     next; a step starts in the cycle of its tick, unless the core is busy or serves an access. Parameters
-    change between steps only: an access waits while a step is in progress. After reset
-    the core takes `initialise_cycles` to bring every channel to rest with the configured w, δp and δd.
+    change between steps only: an access waits while a step is in progress. After reset the core takes
+    `initialise_cycles` to bring every channel to rest with the configured w, δp and δd.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ class Microcircuit(wiring.Component):
     access : In(stream of access_layout(config, channels))
         Read or write w, δp or δd of a channel. Words beyond a parameter's format lose their top bits.
     readback : Out(stream of the word)
-        Answer to each read, in order. A further access waits until it is taken; steps do not.
+        Answer to each read, in order. A further read waits until it is taken; writes and steps do not.
     commit : Out
         Every signal of a channel's step, valid for the one cycle that ends it: for benches and telemetry.
     busy : Out(1)

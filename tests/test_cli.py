@@ -134,6 +134,17 @@ def test_demo_in_short(microzone: Callable[..., Outcome]) -> None:
     assert ChipConfig.load("d/config.toml") == ChipConfig.make()
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("simulator", ["verilator", "cxxrtl"])
+def test_the_whole_demo(microzone: Callable[..., Outcome], simulator: str) -> None:
+    outcome = microzone("demo", "--simulator", simulator, "--out", "d", "--json")
+    assert outcome.status == 0, outcome.err
+    report = json.loads(outcome.out)
+    assert report["bit_accurate"] and report["n_steps"] > 1_800_000
+    against = report["fixed_against_float"]
+    assert against["trials"] == 300 and against["well_timed_differs_trials"] <= 3
+
+
 def raw_session(path: Path, spikes: int = 12) -> None:
     rng = np.random.default_rng(5)
     x = 300 * rng.standard_normal(250_000)
