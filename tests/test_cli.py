@@ -318,6 +318,7 @@ MISTAKES = [
     (("sim", "--config", "odd"), r"configuration 'odd': choose from default"),
     (("sim", "--channels", "0"), "Invalid value for '--channels'"),
     (("sim", "--waves", "--out", "EVENTS"), r"cannot be made"),
+    (("sim", "--waves", "--simulator", "cxxrtl", "--out", "o"), r"--waves: cxxrtl records none"),
     (("fly",), r"No such command 'fly'"),
 ]  # fmt: skip
 

@@ -277,9 +277,11 @@ def sim(
     for given, known, what in ((block, BLOCKS, "block"), (config, CONFIGS, "configuration")):
         if given not in known:
             raise UserError(f"{what} {given!r}: choose from {', '.join(known)}")
+    chosen = find_simulator(simulator.value)
+    if waves and not chosen.runs_cocotb:
+        raise UserError(f"--waves: {chosen.name} records none, take another simulator")
     if waves:
         make_folder(out)
-    chosen = find_simulator(simulator.value)
     with errors.status(f"{chosen.name}: building and running"):
         BLOCKS[block](
             chosen,
