@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from .config import ChipConfig, ConfigError
 
-__all__ = ["MAX_STEPS", "Events", "FileError", "Result", "atomic_write"]
+__all__ = ["MAX_STEPS", "Events", "FileError", "Result", "Steps", "atomic_write", "check_target"]
 
 Steps = npt.NDArray[np.int64]
 
@@ -28,6 +28,17 @@ class FileError(ValueError):
     """A file that cannot be used; the message names the file and the entry."""
 
 
+def check_target(path: Path | str) -> None:
+    """FileError if a file cannot be written at `path`; better known before long work than after."""
+    target = Path(path).resolve()
+    if not target.parent.is_dir():
+        raise FileError(f"{path}: cannot be written: no folder {target.parent}")
+    if target.exists() and not target.is_file():
+        raise FileError(f"{path}: cannot be written: not a regular file")
+    if not os.access(target.parent, os.W_OK):
+        raise FileError(f"{path}: cannot be written: folder {target.parent} is read-only")
+
+
 @contextmanager
 def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
     """Open `path` for writing; it appears, whole, when the block ends, and not at all if it fails.
@@ -37,9 +48,8 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
     FileError
         If the folder is missing or cannot be written.
     """
+    check_target(path)
     path = Path(path).resolve()  # a link stays one
-    if path.exists() and not path.is_file():
-        raise FileError(f"{path}: cannot be written: not a regular file")
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:

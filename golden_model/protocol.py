@@ -14,11 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import ChipConfig
-from .events import MAX_STEPS, Events
+from .events import MAX_STEPS, Events, Steps
 
 __all__ = ["DetectionQuality", "Protocol", "Score", "Trial", "score"]
-
-Steps = npt.NDArray[np.int64]
 
 PRE_US_S = 0.02
 """A CR is well-timed if it is triggered at least this long before the US."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..golden_model.config import ChipConfig
 from .replay import core_verilog, replay
 from .scenarios import CONFIGS, scenarios
-from .simulators import Design, Simulator
+from .simulators import CocotbSimulator, Design, Simulator
 from .waves import write_save_file
 
 __all__ = ["BLOCKS", "run_microcircuit"]
@@ -58,7 +58,7 @@ def run_microcircuit(
         f"microzone sim microcircuit --simulator {simulator.name} --channels {channels} "
         f"--config {config_name} --seed {seed} --steps {steps}"
     )
-    if ports and simulator.runs_cocotb:
+    if ports and isinstance(simulator, CocotbSimulator):
         _run_ports(simulator, config, channels, seed, again)
         report("ports: handshakes, back-pressure, latency, access, faults, reset")
     for scenario in scenarios(config, channels, seed, steps=steps):
@@ -71,7 +71,7 @@ def run_microcircuit(
         report(f"{scenario.name}: {scenario.steps} steps equal in every signal")
 
 
-def _run_ports(simulator: Simulator, config: ChipConfig, channels: int, seed: int, again: str) -> None:
+def _run_ports(simulator: CocotbSimulator, config: ChipConfig, channels: int, seed: int, again: str) -> None:
     """The interactive bench, ``benches.microcircuit``."""
     with tempfile.TemporaryDirectory(prefix="microzone-") as folder:
         simulator.run(

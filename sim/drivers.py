@@ -70,11 +70,12 @@ class Clocked:
         return int(get_sim_time("ns")) // self._period_ns
 
 
-class StreamSource(Generic[Item]):
-    """Drives a stream; `gap` says how many cycles to idle before each item."""
+class StreamSource:
+    """Drives a stream; set `gap` to say how many cycles to idle before each item."""
 
-    def __init__(self, clock: Clocked, dut: Any, name: str, gap: Callable[[], int] = lambda: 0) -> None:
-        self._clock, self.gap = clock, gap
+    def __init__(self, clock: Clocked, dut: Any, name: str) -> None:
+        self._clock = clock
+        self.gap: Callable[[], int] = lambda: 0
         self._valid, self._ready = getattr(dut, f"{name}__valid"), getattr(dut, f"{name}__ready")
         self._payload = getattr(dut, f"{name}__payload")
         self._valid.value = 0

@@ -187,11 +187,12 @@ def replay(
         environment = {"MICROZONE_SCENARIO": scenario.name}
         if full:
             plusargs.append("+full")
+        expected = expected_signals(scenario) if check or waves is not None else {}
         if waves is not None:
-            _write_expected(folder / "expected.bin", expected_signals(scenario))
+            _write_expected(folder / "expected.bin", expected)
             plusargs += [f"+expected={folder / 'expected.bin'}", f"+waves={waves.resolve()}"]
         if check:
-            np.savez(folder / "expected.npz", **expected_signals(scenario))  # type: ignore[arg-type]
+            np.savez(folder / "expected.npz", **expected)  # type: ignore[arg-type]
             environment |= {
                 "MICROZONE_EXPECTED": str(folder / "expected.npz"),
                 "MICROZONE_RECORD": str(record),
@@ -200,14 +201,7 @@ def replay(
             }
         bytes_a_step = (24 if full else 8) * scenario.channels
         with _polled(record, bytes_a_step, progress):
-            simulator.run(
-                design,
-                "microzone.sim.benches.replay",
-                folder,
-                seed=scenario.seed,
-                plusargs=plusargs,
-                environment=environment,
-            )
+            simulator.replay(design, folder, plusargs=plusargs, environment=environment)
         return read_record(record, scenario.config, scenario.channels, full=full)
 
 

@@ -35,6 +35,7 @@ from .record import BenchFailure, check_record
 __all__ = [
     "SIMULATORS",
     "BenchFailure",
+    "CocotbSimulator",
     "Design",
     "Simulator",
     "cache_folder",
@@ -65,24 +66,14 @@ def cache_folder() -> Path:
 
 
 class Simulator(ABC):
-    """One simulator under cocotb."""
+    """One simulator: compiles designs, keeps what it compiled, and replays recorded events."""
 
     name: ClassVar[str]
     how_to_get: ClassVar[str]
-    build_args: ClassVar[Sequence[str]] = ()
-    runs_cocotb: ClassVar[bool] = True
-    waves_are_built_in: ClassVar[bool] = False
-    waves_run_arg: ClassVar[str | None] = None
 
     @abstractmethod
     def version(self) -> str | None:
         """Version, or None where the simulator is not installed."""
-
-    @contextmanager
-    def environment(self) -> Iterator[None]:
-        """Whatever the simulator needs in ``os.environ``."""
-        with _environment(LIBPYTHON_LOC=find_libpython_or_fail()):
-            yield
 
     def build(self, design: Design) -> Path:
         """Folder of the compiled `design`, from the cache where it has been built before.
@@ -116,8 +107,49 @@ class Simulator(ABC):
             shutil.rmtree(work)
         return target
 
+    @abstractmethod
     def _compile(self, design: Design, work: Path, log: Path) -> None:
         """Compile the sources that lie in `work`, there."""
+
+    @abstractmethod
+    def replay(
+        self, design: Design, folder: Path, *, plusargs: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        """Build `design` (``replay.replay_design``) and run it, in `folder`; check the record it leaves.
+
+        Parameters
+        ----------
+        design : Design
+        folder : Path
+            Receives logs.
+        plusargs : sequence of str
+            As ``replay.sv`` takes them.
+        environment : mapping of str to str
+            As :func:`record.check_record` takes it.
+
+        Raises
+        ------
+        BenchFailure
+            If the core hangs, loses a tick, rejects an event, or differs from what is expected.
+        ToolError
+            If the simulator cannot be built or run.
+        """
+
+
+class CocotbSimulator(Simulator):
+    """A simulator that cocotb drives: runs any bench, and records waves."""
+
+    build_args: ClassVar[Sequence[str]] = ()
+    waves_are_built_in: ClassVar[bool] = False
+    waves_run_arg: ClassVar[str | None] = None
+
+    @contextmanager
+    def environment(self) -> Iterator[None]:
+        """Whatever the simulator needs in ``os.environ``."""
+        with _environment(LIBPYTHON_LOC=find_libpython_or_fail()):
+            yield
+
+    def _compile(self, design: Design, work: Path, log: Path) -> None:
         with self.environment():
             get_runner(self.name).build(
                 sources=[work / name for name in design.sources if name.endswith(".sv")],
@@ -130,13 +162,17 @@ class Simulator(ABC):
                 log_file=log,
             )
 
+    def replay(
+        self, design: Design, folder: Path, *, plusargs: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        self.run(design, "microzone.sim.benches.replay", folder, plusargs=plusargs, environment=environment)
+
     def run(
         self,
         design: Design,
         bench: str,
         folder: Path,
         *,
-        testcase: str | None = None,
         seed: int = 0,
         plusargs: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
@@ -151,8 +187,6 @@ class Simulator(ABC):
             Module with the cocotb tests.
         folder : Path
             Receives ``results.xml`` and the log ``simulation.log``.
-        testcase : str, optional
-            One test of the module; all by default.
         seed : int
             Of cocotb's and Python's random generators.
         plusargs : sequence of str
@@ -177,7 +211,6 @@ class Simulator(ABC):
                     bench,
                     design.top,
                     hdl_toplevel_lang="verilog",
-                    testcase=testcase,
                     seed=seed,
                     plusargs=list(plusargs),
                     # The benches write their own messages; rewriting assertions makes imports slow.
@@ -198,7 +231,7 @@ class Simulator(ABC):
             raise BenchFailure(_first_failure(results) or f"{failures} of {tests} tests failed")
 
 
-class Verilator(Simulator):
+class Verilator(CocotbSimulator):
     """Verilator: compiles to C++."""
 
     name = "verilator"
@@ -238,7 +271,7 @@ class Verilator(Simulator):
             yield
 
 
-class Icarus(Simulator):
+class Icarus(CocotbSimulator):
     """Icarus Verilog: interprets, with four-valued signals."""
 
     name = "icarus"
@@ -254,11 +287,10 @@ class Icarus(Simulator):
 
 
 class Cxxrtl(Simulator):
-    """CXXRTL, Yosys' own: no cocotb, so that it replays recorded events (``replay.cpp``) and nothing else."""
+    """CXXRTL, Yosys' own: no cocotb, so that it replays recorded events (``replay.cpp``) only."""
 
     name = "cxxrtl"
     how_to_get = "apt-get install g++"
-    runs_cocotb = False
 
     def version(self) -> str | None:
         if not shutil.which("g++"):
@@ -284,29 +316,20 @@ class Cxxrtl(Simulator):
             for command in ([yosys, "-q", "-p", script], [*compiler, "-o", "replay", "replay.cpp"]):
                 subprocess.run(command, cwd=work, stdout=file, stderr=subprocess.STDOUT, check=True)
 
-    def run(
-        self,
-        design: Design,
-        bench: str,
-        folder: Path,
-        *,
-        testcase: str | None = None,
-        seed: int = 0,
-        plusargs: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
+    def replay(
+        self, design: Design, folder: Path, *, plusargs: Sequence[str], environment: Mapping[str, str]
     ) -> None:
-        """Replay; the record is compared as the cocotb bench does. Parameters as for other simulators."""
-        if design.top != "replay" or design.waves:
+        if design.waves:
             raise ToolError(f"{self.name}: replays only, without waves; take verilator or icarus")
         status = subprocess.run([self.build(design) / "replay", *plusargs], cwd=folder).returncode
-        scenario = (environment or {}).get("MICROZONE_SCENARIO", "")
         if status == 2:
+            scenario = environment["MICROZONE_SCENARIO"]
             raise BenchFailure(f"{scenario}: the core lost a tick, or rejected an event or a write")
         if status == 3:
-            raise BenchFailure(f"{scenario}: the core hangs")
+            raise BenchFailure(f"{environment['MICROZONE_SCENARIO']}: the core hangs")
         if status:
             raise ToolError(f"{self.name}: the simulation ended with status {status}")
-        check_record(environment or {}, full="+full" in plusargs)
+        check_record(environment, full="+full" in plusargs)
 
 
 SIMULATORS: dict[str, Simulator] = {s.name: s for s in (Verilator(), Icarus(), Cxxrtl())}

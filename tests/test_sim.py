@@ -15,7 +15,14 @@ from microzone.sim.bench import run_microcircuit
 from microzone.sim.comparison import first_difference
 from microzone.sim.replay import Scenario, core_verilog, expected_signals, replay, replay_design
 from microzone.sim.scenarios import CONFIGS, scenarios
-from microzone.sim.simulators import SIMULATORS, BenchFailure, Design, Simulator, find_simulator
+from microzone.sim.simulators import (
+    SIMULATORS,
+    BenchFailure,
+    CocotbSimulator,
+    Design,
+    Simulator,
+    find_simulator,
+)
 from support import MUTATIONS, mutant
 
 
@@ -31,9 +38,13 @@ def simulator(request: pytest.FixtureRequest) -> Simulator:
     return _installed(request.param)
 
 
-@pytest.fixture(params=[name for name, simulator in SIMULATORS.items() if simulator.runs_cocotb])
-def cocotb_simulator(request: pytest.FixtureRequest) -> Simulator:
-    return _installed(request.param)
+@pytest.fixture(
+    params=[name for name, simulator in SIMULATORS.items() if isinstance(simulator, CocotbSimulator)]
+)
+def cocotb_simulator(request: pytest.FixtureRequest) -> CocotbSimulator:
+    simulator = _installed(request.param)
+    assert isinstance(simulator, CocotbSimulator)
+    return simulator
 
 
 @pytest.mark.parametrize(
@@ -122,7 +133,9 @@ def test_a_core_that_hangs_is_a_failure(simulator: Simulator, monkeypatch: pytes
         replay(scenario, simulator)
 
 
-def test_a_bench_that_raises_is_a_failure_not_a_pass(cocotb_simulator: Simulator, tmp_path: Path) -> None:
+def test_a_bench_that_raises_is_a_failure_not_a_pass(
+    cocotb_simulator: CocotbSimulator, tmp_path: Path
+) -> None:
     design = Design({"microcircuit.sv": core_verilog(CONFIGS["undelayed"], 2)}, "microcircuit")
     with pytest.raises(BenchFailure, match="MICROZONE_CONFIG"):
         cocotb_simulator.run(design, "microzone.sim.benches.microcircuit", tmp_path)
@@ -133,7 +146,7 @@ def test_a_design_that_does_not_compile_names_its_log(simulator: Simulator) -> N
         simulator.build(Design({"microcircuit.sv": "module top(; endmodule"}, "microcircuit"))
 
 
-def test_waves_show_expected_beside_actual(cocotb_simulator: Simulator, tmp_path: Path) -> None:
+def test_waves_show_expected_beside_actual(cocotb_simulator: CocotbSimulator, tmp_path: Path) -> None:
     run_microcircuit(cocotb_simulator, config_name="signed", channels=3, steps=60, waves=tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {

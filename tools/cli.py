@@ -15,16 +15,10 @@ from rich.table import Table
 
 from ..gateware.toolchain import ToolError
 from ..golden_model.config import ChipConfig, ConfigError, PrecisionWarning
-from ..golden_model.detection import (
-    DetectorFixed,
-    DetectorFloat,
-    detection_score,
-    events_in_steps,
-)
-from ..golden_model.events import Events, FileError
-from ..golden_model.recording import read_recording
-from ..sim.simulators import SIMULATORS, BenchFailure, find_simulator
-from .output import check_target, make_folder, progress_bar
+from ..golden_model.detection import events_in_steps
+from ..golden_model.events import Events, FileError, atomic_write, check_target
+from ..sim.simulators import SIMULATORS, BenchFailure, CocotbSimulator, find_simulator
+from .output import make_folder, progress_bar
 
 app = typer.Typer(
     help="A cerebellar microcircuit that learns, as open gateware.",
@@ -213,32 +207,17 @@ def detect(
     as_json: JsonOption = False,
 ) -> None:
     """Detect events in a raw recording."""
+    from .detect import RecordedChannel, describe_labels
     from .figures import draw_detections
 
-    chip, source = load_config(config), read_recording(recording)
-    samples = source.channel(channel, lsb=lsb)
+    chip, source = load_config(config), RecordedChannel.read(recording, channel, rate, lsb)
     settings = chip.detection.pn if as_ is Channel.PN else chip.detection.io
-    kind = DetectorFloat if model is DetectorModel.FLOAT else DetectorFixed
-    detector = kind(chip, settings, rate)
-    try:
-        found = detector.process(samples, trace=figure is not None)
-    except ValueError as error:
-        raise FileError(f"{recording}: channel {channel!r}: {error}") from None
+    found = source.detect(model.value, chip, settings, trace=figure is not None)
     at = found.samples[0]
-    steps, n_steps = events_in_steps(at, samples.size, rate, chip)
+    steps, n_steps = events_in_steps(at, source.samples.size, rate, chip)
     none = steps[:0]
-    numbers: dict[str, Any] = {
-        "model": model.value,
-        "events": int(at.size),
-        "duration_s": samples.size / rate,
-        "rate_hz": at.size * rate / samples.size,
-    }
-    if labels is not None:
-        marks = source.vector(labels)
-        if marks.size != samples.size:
-            raise FileError(f"{recording}: {labels!r} has {marks.size} entries, {channel!r} {samples.size}")
-        labelled, hit, false = detection_score(at, marks, rate)
-        numbers |= {"labelled": labelled, "found": hit, "false_alarm_hz": false * rate / samples.size}
+    facts = {"model": model.value}
+    facts |= source.facts(at, source.labels(labels) if labels is not None else None)
     events = Events(
         pn=steps if as_ is Channel.PN else none,
         io=steps if as_ is Channel.IO else none,
@@ -250,13 +229,13 @@ def detect(
         draw_detections(found, rate, figure, f"{recording.name}, {channel}: {at.size} events ({model.value})")
     events.save(out)
     if as_json:
-        print(json.dumps(numbers))
+        print(json.dumps(facts))
         return
-    line = f"{model.value}: {at.size} events in {numbers['duration_s']:.3f} s, {numbers['rate_hz']:.3f} Hz"
-    if labels is not None:
-        line += f"; {numbers['found']} of {numbers['labelled']} labelled events found, "
-        line += f"false alarms {numbers['false_alarm_hz']:.3f} Hz"
-    console.print(f"{line}; written to {out}", highlight=False)
+    console.print(
+        f"{model.value}: {at.size} events in {facts['duration_s']:.3f} s, {facts['rate_hz']:.3f} Hz"
+        f"{describe_labels(facts)}; written to {out}",
+        highlight=False,
+    )
 
 
 @app.command()
@@ -278,7 +257,7 @@ def sim(
         if given not in known:
             raise UserError(f"{what} {given!r}: choose from {', '.join(known)}")
     chosen = find_simulator(simulator.value)
-    if waves and not chosen.runs_cocotb:
+    if waves and not isinstance(chosen, CocotbSimulator):
         raise UserError(f"--waves: {chosen.name} records none, take another simulator")
     if waves:
         make_folder(out)
@@ -303,7 +282,6 @@ def verilog(
     config: ConfigOption = None,
 ) -> None:
     """Write the core as SystemVerilog, module `microcircuit`."""
-    from ..golden_model.events import atomic_write
     from ..sim.replay import core_verilog
 
     chip = load_config(config)

@@ -88,7 +88,7 @@ def compare_models(
 
 def _print_behaviour(comparison: Comparison, seconds: Mapping[str, float], console: Console) -> None:
     table = Table("", *comparison.results, box=None, header_style="bold")
-    results, scores = comparison.results, comparison.scores()
+    results, scores = comparison.results, comparison.scores
     table.add_row("conditioned responses", *(str(result.cr.size) for result in results.values()))
     table.add_row("w at the end", *(f"{result.w[-1]:.6f}" for result in results.values()))
     if scores:

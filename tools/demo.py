@@ -11,12 +11,12 @@ import numpy.typing as npt
 from rich.console import Console
 
 from ..golden_model.config import ChipConfig, ConfigError
-from ..golden_model.detection import DetectorFixed, DetectorFloat, detection_score, events_in_steps
+from ..golden_model.detection import events_in_steps
 from ..golden_model.events import FileError
 from ..golden_model.protocol import Protocol, Trial
-from ..golden_model.recording import read_recording
 from ..sim.simulators import Simulator
 from .compare import compare_models
+from .detect import RecordedChannel, describe_labels
 
 __all__ = ["IoRecording", "run_demo"]
 
@@ -44,41 +44,25 @@ class IoRecording:
         FileError, ConfigError
             If the recording or the settings cannot be used.
         """
-        source = read_recording(self.path)
-        samples = source.channel(self.channel, lsb=self.lsb)
-        found = {}
-        for name, kind in (("float", DetectorFloat), ("fixed", DetectorFixed)):
-            detector = kind(config, config.detection.io, self.rate_hz)
-            try:
-                found[name] = detector.process(samples).samples[0]
-            except ConfigError:
-                raise
-            except ValueError as error:
-                raise FileError(f"{self.path}: channel {self.channel!r}: {error}") from None
-        events, real = found["fixed"], found["float"]
+        source = RecordedChannel.read(self.path, self.channel, self.rate_hz, self.lsb)
+        real, events = (
+            source.detect(model, config, config.detection.io).samples[0] for model in ("float", "fixed")
+        )
         if not events.size:
             raise FileError(f"{self.path}: no event in channel {self.channel!r}, nothing to repeat")
+        marks = source.recording.variables.get(self.labels)
+        usable = marks is not None and marks.size == source.samples.size
         facts: dict[str, Any] = {
             "recording": self.path.name,
             "channel": self.channel,
             "sample_rate_hz": self.rate_hz,
-            "duration_s": samples.size / self.rate_hz,
-            "events": int(events.size),
-            "rate_hz": events.size * self.rate_hz / samples.size,
+            **source.facts(events, marks if usable else None),
             "detection": config.detection.io.model_dump(mode="json", exclude_none=True),
             "largest_fixed_float_shift_samples": (
                 int(np.abs(events - real).max()) if events.size == real.size else None
             ),
         }
-        marks = source.variables.get(self.labels)
-        if marks is not None and marks.size == samples.size:
-            labelled, hit, false = detection_score(events, marks, self.rate_hz)
-            facts |= {
-                "labelled": labelled,
-                "found": hit,
-                "false_alarm_hz": false * self.rate_hz / samples.size,
-            }
-        steps, n_steps = events_in_steps(events, samples.size, self.rate_hz, config)
+        steps, n_steps = events_in_steps(events, source.samples.size, self.rate_hz, config)
         return steps, n_steps, facts
 
 
@@ -154,10 +138,6 @@ def _print_recording(found: dict[str, Any], console: Console) -> None:
     line = (
         f"IO from {found['recording']}, {found['channel']}: {found['events']} events in "
         f"{found['duration_s']:.1f} s ({found['rate_hz']:.2f} Hz), {agreement}"
+        f"{describe_labels(found)}"
     )
-    if "labelled" in found:
-        line += (
-            f"; {found['found']} of {found['labelled']} labelled events found, "
-            f"false alarms {found['false_alarm_hz']:.3f} Hz"
-        )
     console.print(line, highlight=False)

@@ -145,7 +145,7 @@ def _stretches(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 def _draw_weight(axes: Axes, comparison: Comparison) -> None:
     config = comparison.config
-    for name, trials in comparison.scores().items():
+    for name, trials in comparison.scores.items():
         axes.plot(np.arange(1, trials.weight.size + 1), trials.weight, label=name, **_MODEL_STYLE[name])
     fires_last = config.threshold.level / (config.trace.end or np.nan)
     axes.axhline(fires_last, color="grey", linewidth=1, linestyle=":", label="CRs below")
@@ -155,7 +155,7 @@ def _draw_weight(axes: Axes, comparison: Comparison) -> None:
 
 
 def _draw_blocks(axes: Axes, comparison: Comparison, what: str, label: str) -> None:
-    for name, trials in comparison.scores().items():
+    for name, trials in comparison.scores.items():
         share = 100 * trials.blocks(getattr(trials, what))
         first = 1 + BLOCK * np.arange(share.size)
         middle = (first + np.minimum(first + BLOCK - 1, comparison.events.cs.size)) / 2

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,17 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from ..golden_model.events import FileError, atomic_write
 
-__all__ = ["check_target", "make_folder", "progress_bar", "write_json"]
-
-
-def check_target(path: Path) -> None:
-    """FileError if a file cannot be written at `path`; better known before long work than after."""
-    if not path.parent.is_dir():
-        raise FileError(f"{path}: cannot be written: no folder {path.parent}")
-    if path.exists() and not path.is_file():
-        raise FileError(f"{path}: cannot be written: not a regular file")
-    if not os.access(path.parent, os.W_OK):
-        raise FileError(f"{path}: cannot be written: folder {path.parent} is read-only")
+__all__ = ["make_folder", "progress_bar", "write_json"]
 
 
 def make_folder(path: Path) -> None:

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -95,7 +96,7 @@ class Comparison:
     def config(self) -> ChipConfig:
         return self.results["fixed"].config
 
-    @property
+    @cached_property
     def difference(self) -> str | None:
         """Where RTL first differs from fixed, in w or CR; None if nowhere."""
         return first_difference(
@@ -120,6 +121,7 @@ class Comparison:
         """
         return _pair_up(self.results["float"].cr, self.results["fixed"].cr, self.config.trace_steps)
 
+    @cached_property
     def scores(self) -> dict[str, Score]:
         """Behaviour by model; empty for events without trials."""
         if not self.events.cs.size:
@@ -144,7 +146,7 @@ class Comparison:
     def summary(self) -> dict[str, Any]:
         """Everything above as plain numbers, for JSON."""
         shifts, unmatched = self.cr_shifts()
-        scores = self.scores()
+        scores = self.scores
         summary: dict[str, Any] = {
             "n_steps": self.events.n_steps,
             "config_sha256": self.config.digest,

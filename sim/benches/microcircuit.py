@@ -40,8 +40,8 @@ class Bench:
         bits = channel_shape(self.channels).width
         self.event_code, self.access_code = EventCodec(bits), AccessCodec(bits)
         self.clock = Clocked(dut.clk, _PERIOD_NS)
-        self.events: StreamSource[int] = StreamSource(self.clock, dut, "events")
-        self.access: StreamSource[int] = StreamSource(self.clock, dut, "access")
+        self.events = StreamSource(self.clock, dut, "events")
+        self.access = StreamSource(self.clock, dut, "access")
         self.responses = StreamMonitor(self.clock, dut, "responses", self.event_code.decode)
         self.readback = StreamMonitor(self.clock, dut, "readback", int)
         self.seed = f"seed {cocotb.RANDOM_SEED}; {os.environ['MICROZONE_AGAIN']}"
