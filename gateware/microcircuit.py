@@ -24,6 +24,7 @@ from .fixed import resize
 __all__ = [
     "Microcircuit",
     "Parameter",
+    "Timing",
     "access_layout",
     "commit_shapes",
     "parameter_formats",
@@ -84,7 +85,50 @@ def commit_shapes(config: ChipConfig) -> dict[str, Shape]:
     }
 
 
-class Microcircuit(wiring.Component):
+class Timing:
+    """Clock cycles of the core, known without making it.
+
+    Parameters
+    ----------
+    config : ChipConfig
+    channels : int
+        Microcircuits, at least 1.
+
+    Attributes
+    ----------
+    cycles_per_channel : int
+        Clock cycles that a step takes for one channel.
+    cycles_per_step : int
+        Clock cycles from the start of a step until the next can start, without back-pressure.
+    initialise_cycles : int
+        Clock cycles after reset before the first event, access or tick is served.
+
+    Raises
+    ------
+    ValueError
+        If `channels` is below 1.
+    """
+
+    cycles_per_channel = 4
+
+    def __init__(self, config: ChipConfig, channels: int = 1) -> None:
+        if channels < 1:
+            raise ValueError(f"channels = {channels}: at least 1")
+        self.config = config
+        self.channels = channels
+        longest = max(config.eligibility_delay_steps, config.noi_delay_steps)
+        self.initialise_cycles = max(longest * channels, 2 << channel_shape(channels).width)
+        self.cycles_per_step = self.cycles_per_channel * channels + 1
+
+    def latency(self, channel: int = 0) -> int:
+        """Clock cycles from the start of a step to the CR of `channel`, without back-pressure.
+
+        A step starts in the cycle of its tick; one cycle later if an access is being served.
+        """
+        return self.cycles_per_channel * (channel + 1)
+
+
+class Microcircuit(Timing, wiring.Component):
     """``w += Π·(δp - C·δd); CR when w·T < θ`` (Herreros et al. 2014, Appendix 1), time-multiplexed.
 
     Events accepted up to and in the cycle in which a step starts belong to that step, later ones to the
@@ -101,12 +145,8 @@ class Microcircuit(wiring.Component):
 
     Attributes
     ----------
-    cycles_per_channel : int
-        Clock cycles that a step takes for one channel.
-    cycles_per_step : int
-        Clock cycles from the start of a step until the next can start, without back-pressure.
-    initialise_cycles : int
-        Clock cycles after reset before the first event, access or tick is served.
+    cycles_per_channel, cycles_per_step, initialise_cycles : int
+        See :class:`Timing`, which has :meth:`latency` too.
 
     Members
     -------
@@ -137,18 +177,12 @@ class Microcircuit(wiring.Component):
         If `channels` is below 1.
     """
 
-    cycles_per_channel = 4
-
     def __init__(self, config: ChipConfig, channels: int = 1) -> None:
-        if channels < 1:
-            raise ValueError(f"channels = {channels}: at least 1")
-        self.config = config
-        self.channels = channels
-        longest = max(config.eligibility_delay_steps, config.noi_delay_steps)
-        self.initialise_cycles = max(longest * channels, 2 << channel_shape(channels).width)
+        Timing.__init__(self, config, channels)
         commit = {"valid": Out(1), "channel": Out(channel_shape(channels))}
         commit |= {name: Out(shape) for name, shape in commit_shapes(config).items()}
-        super().__init__(
+        wiring.Component.__init__(
+            self,
             {
                 "tick": In(1),
                 "events": In(event_stream(channels)),
@@ -159,19 +193,8 @@ class Microcircuit(wiring.Component):
                 "busy": Out(1),
                 "overrun": Out(1),
                 "rejected": Out(1),
-            }
+            },
         )
-
-    @property
-    def cycles_per_step(self) -> int:
-        return self.cycles_per_channel * self.channels + 1
-
-    def latency(self, channel: int = 0) -> int:
-        """Clock cycles from the start of a step to the CR of `channel`, without back-pressure.
-
-        A step starts in the cycle of its tick; one cycle later if an access is being served.
-        """
-        return self.cycles_per_channel * (channel + 1)
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()

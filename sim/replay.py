@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..gateware.events import EventKind, channel_shape
-from ..gateware.microcircuit import Microcircuit, Parameter, word_width
+from ..gateware.microcircuit import Microcircuit, Parameter, Timing, word_width
 from ..gateware.toolchain import to_rtlil, to_verilog
 from ..golden_model.config import ChipConfig
 from ..golden_model.microcircuit import SIGNALS, MicrocircuitFixed
@@ -207,11 +207,10 @@ def replay(
 
 def _cycle_limit(scenario: Scenario) -> int:
     """Clock cycles that the replay of a scenario takes at the very most."""
-    config, channels = scenario.config, scenario.channels
-    core = Microcircuit(config, channels)
+    timing = Timing(scenario.config, scenario.channels)
     records = np.count_nonzero(scenario.pn) + np.count_nonzero(scenario.io) + len(scenario.writes)
-    waiting = core.cycles_per_step + 4
-    return int(core.initialise_cycles + (scenario.steps + 2 + records) * waiting + _POLL_CYCLES)
+    waiting = timing.cycles_per_step + 4
+    return int(timing.initialise_cycles + (scenario.steps + 2 + records) * waiting + _POLL_CYCLES)
 
 
 def _write_stimulus(path: Path, scenario: Scenario) -> None:

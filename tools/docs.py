@@ -16,7 +16,7 @@ from amaranth.hdl import Shape
 from amaranth.lib.wiring import In
 from amaranth.sim import Simulator
 
-from ..gateware.microcircuit import Microcircuit
+from ..gateware.microcircuit import Microcircuit, Timing
 from ..golden_model.config import ChipConfig, Formats
 
 __all__ = ["TABLES", "fill", "timing_diagram"]
@@ -120,7 +120,7 @@ def latency_table() -> str:
     """Cycles that the core states, by its number of channels."""
     rows = []
     for channels in (1, 2, 7, 64):
-        core = Microcircuit(ChipConfig.make(), channels)
+        core = Timing(ChipConfig.make(), channels)
         cells = (core.cycles_per_step, core.latency(), core.latency(channels - 1), core.initialise_cycles)
         rows.append([str(channels), *(str(cell) for cell in cells)])
     header = ["channels", "cycles a step", "tick to CR, first channel", "last channel", "initialisation"]

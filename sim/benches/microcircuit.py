@@ -17,7 +17,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 from microzone.gateware.events import EventKind, channel_shape
-from microzone.gateware.microcircuit import Microcircuit, Parameter, parameter_formats, word_width
+from microzone.gateware.microcircuit import Parameter, Timing, parameter_formats, word_width
 from microzone.golden_model.config import ChipConfig
 from microzone.golden_model.microcircuit import MicrocircuitFixed
 from microzone.sim.drivers import AccessCodec, Clocked, EventCodec, StreamMonitor, StreamSource, sometimes
@@ -35,7 +35,7 @@ class Bench:
         self.rng = random.Random(cocotb.RANDOM_SEED)
         self.config = ChipConfig.from_toml(os.environ["MICROZONE_CONFIG"])
         self.channels = int(os.environ["MICROZONE_CHANNELS"])
-        self.core = Microcircuit(self.config, self.channels)
+        self.timing = Timing(self.config, self.channels)
         self.model = MicrocircuitFixed(self.config, self.channels)
         bits = channel_shape(self.channels).width
         self.event_code, self.access_code = EventCodec(bits), AccessCodec(bits)
@@ -62,7 +62,7 @@ class Bench:
         for _ in range(2):
             await FallingEdge(self.dut.clk)
         self.dut.rst.value = 0
-        await self.idle(self.core.initialise_cycles + 2)
+        await self.idle(self.timing.initialise_cycles + 2)
 
     async def idle(self, limit: int) -> int:
         """Wait until `busy` is low; returns the cycles that it took, at most `limit`."""
@@ -111,7 +111,7 @@ class Bench:
         for channel, kind in detected:
             await self.send(channel, kind)
         await self.tick()
-        await self.idle(self.core.cycles_per_step * 50)
+        await self.idle(self.timing.cycles_per_step * 50)
         expected = [c for c, fires in enumerate(self.model.step(pn, io)) if fires]
         got = [event.channel for _, event in self.responses.taken[before:]]
         kinds = {event.kind for _, event in self.responses.taken[before:]}
@@ -213,13 +213,13 @@ async def everything_at_once(dut: Any) -> None:
     steps = max(40, 200 // bench.channels)
     while len(course.starts) < steps:
         await FallingEdge(dut.clk)
-        tick = rng.random() < 1 / (1.5 * bench.core.cycles_per_step)
+        tick = rng.random() < 1 / (1.5 * bench.timing.cycles_per_step)
         dut.tick.value = int(tick)
         if tick:
             course.ticks.add(bench.clock.cycle)
     await FallingEdge(dut.clk)
     dut.tick.value = 0
-    for _ in range(60 * bench.core.cycles_per_step):
+    for _ in range(60 * bench.timing.cycles_per_step):
         await FallingEdge(dut.clk)
     for task in background:
         task.cancel()
@@ -254,13 +254,13 @@ async def latency(dut: Any) -> None:
         await bench.write(channel, Parameter.WEIGHT, 0)  # fires at once
         await bench.send(channel, EventKind.PN)
     ticked = await bench.tick()
-    await bench.idle(bench.core.cycles_per_step)
+    await bench.idle(bench.timing.cycles_per_step)
     taken = bench.clock.cycle - ticked
-    stated = bench.core.cycles_per_step
+    stated = bench.timing.cycles_per_step
     assert taken == stated, f"a step took {taken} cycles, stated are {stated}"
     assert len(bench.responses.taken) == bench.channels
     for cycle, event in bench.responses.taken:
-        got, stated = cycle - ticked, bench.core.latency(event.channel)
+        got, stated = cycle - ticked, bench.timing.latency(event.channel)
         assert got == stated, f"CR of channel {event.channel} after {got} cycles, stated are {stated}"
 
 
@@ -280,7 +280,7 @@ async def access_between_steps(dut: Any) -> None:
     ticked = await bench.tick()
     await bench.write(0, Parameter.WEIGHT, 1)
     waited = bench.clock.cycle - ticked
-    assert waited >= bench.core.cycles_per_step, f"written {waited} cycles after the tick, within the step"
+    assert waited >= bench.timing.cycles_per_step, f"written {waited} cycles after the tick, within the step"
     assert await bench.read(0, Parameter.WEIGHT) == 1
 
     async def write_for_ever() -> None:
@@ -298,7 +298,7 @@ async def access_between_steps(dut: Any) -> None:
             await ReadOnly()
         assert late <= 1, f"accesses held a step up for {late} cycles"
         await FallingEdge(dut.clk)
-        await bench.idle(bench.core.cycles_per_step)
+        await bench.idle(bench.timing.cycles_per_step)
         for _ in range(pause):
             await FallingEdge(dut.clk)
     writing.cancel()
@@ -338,14 +338,16 @@ async def lost_ticks(dut: Any) -> None:
     await bench.start()
     first = await bench.tick()
     await bench.tick()
-    while bench.clock.cycle < first + bench.core.cycles_per_step - 1:
+    while bench.clock.cycle < first + bench.timing.cycles_per_step - 1:
         await FallingEdge(dut.clk)
     third = await bench.tick()
-    assert third == first + bench.core.cycles_per_step, "meant for the cycle in which the waiting step starts"
+    assert third == first + bench.timing.cycles_per_step, (
+        "meant for the cycle in which the waiting step starts"
+    )
     await ReadOnly()
     assert not int(dut.overrun.value), "a tick that can wait is no overrun"
     steps = 0
-    for _ in range(3 * bench.core.cycles_per_step):
+    for _ in range(3 * bench.timing.cycles_per_step):
         await FallingEdge(dut.clk)
         await ReadOnly()
         steps += int(dut.commit__valid.value) and int(dut.commit__channel.value) == bench.channels - 1
@@ -371,7 +373,7 @@ async def reset_in_mid_run(dut: Any) -> None:
         await bench.send(channel, EventKind.PN)
         await bench.send(channel, EventKind.IO)
     await bench.tick()
-    for _ in range(bench.rng.randrange(bench.core.cycles_per_step)):
+    for _ in range(bench.rng.randrange(bench.timing.cycles_per_step)):
         await FallingEdge(dut.clk)
     await bench.reset()
     bench.model.reset()
