@@ -18,6 +18,7 @@ import tomli_w
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
 
 from .fixed import SQ, UQ, QFormat, quantize
+from .recalibration import Coefficients
 from .representable import PrecisionWarning, check_representable
 
 __all__ = [
@@ -48,12 +49,6 @@ def _ascending(band: tuple[float, float]) -> tuple[float, float]:
     if not 0 < band[0] < band[1]:
         raise ValueError(f"needs 0 < low < high, got {band[0]:g} and {band[1]:g}")
     return band
-
-
-def _not_yet(enabled: bool) -> bool:
-    if enabled:
-        raise ValueError("no model of this version recalibrates, must be false")
-    return enabled
 
 
 Real = Annotated[float, Field(strict=True)]
@@ -104,13 +99,53 @@ class Plasticity(_Section):
 
 
 class Recalibration(_Section):
-    """``[recalibration]``: kept for the chip that recalibrates; no model of this version does."""
+    """``[recalibration]``: δp and δd follow the IO rate (see ``recalibration``); off by default.
 
-    enabled: Annotated[bool, Field(strict=True), AfterValidator(_not_yet)] = False
+    Coefficients in powers of the rate in Hz, lowest first; rates outside the working range change nothing.
+    """
+
+    enabled: Annotated[bool, Field(strict=True)] = False
     period_s: Real = Field(default=150.0, gt=0)
+    rate_min_hz: Real = Field(default=0.25, ge=0)
+    rate_max_hz: Real = Field(default=4.0, gt=0)
     alpha: tuple[Real, Real, Real] | None = None
     beta: tuple[Real, Real, Real] | None = None
     gamma: tuple[Real, Real] | None = None
+
+    @property
+    def coefficients(self) -> Coefficients | None:
+        """All eight, or None where some are absent."""
+        if self.alpha is None or self.beta is None or self.gamma is None:
+            return None
+        return Coefficients(self.alpha, self.beta, self.gamma)
+
+
+Share = Annotated[float, Field(strict=True, ge=0, le=1)]
+Count = Annotated[float, Field(strict=True, ge=0)]
+
+
+class CalibrationRecord(_Section):
+    """``[calibration]``: what δp, δd and the coefficients were computed from (see ``calibration``).
+
+    A record for the reader: no model computes with it.
+    """
+
+    p_bar: tuple[Count, Count, Count]
+    d_bar: tuple[Count, Count]
+    k: Count
+    io_rate_hz: Count
+    costs: tuple[Count, Count, Count]
+    delta_a: Real
+    trials_a: Count
+    delta_e: Real
+    trials_e: Count
+    noi_pass: Share
+    residual: Count
+    pn_tdr: Share
+    pn_far_hz: Count
+    io_tdr: Share
+    io_far_hz: Count
+    training_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class ChannelDetection(_Section):
@@ -158,6 +193,8 @@ class Formats(_Section):
     detection_gain: Format = UQ(4, 8)
     filter_state: Format = SQ(18, 8)
     filter_coefficient: Format = SQ(2, 16)
+    rate: Format = UQ(0, 24)
+    coefficient: Format = SQ(1, 31)
 
 
 class QuantisedParameters(_Section):
@@ -194,6 +231,7 @@ class ChipConfig(_Section):
     weight: Weight = Weight()
     plasticity: Plasticity = Plasticity()
     recalibration: Recalibration = Recalibration()
+    calibration: CalibrationRecord | None = None
     detection: Detection = Detection()
     stimulation: Stimulation = Stimulation()
     formats: Formats = Formats()
@@ -236,7 +274,7 @@ class ChipConfig(_Section):
         """A copy with some fields changed: ``replace(plasticity={"depression": 0.02})``."""
         merged = self.model_dump()
         for name, fields in sections.items():
-            merged[name] = {**merged.get(name, {}), **fields}
+            merged[name] = {**(merged.get(name) or {}), **fields}
         return self.make(**merged)
 
     @property
@@ -269,6 +307,22 @@ class ChipConfig(_Section):
     def trace_slope(self) -> float:
         """Fall of the trace a step: (start - end) / K."""
         return (self.trace.start - self.trace.end) / self.trace_steps
+
+    @property
+    def recalibration_steps(self) -> int:
+        """P: steps of a period."""
+        return self.steps(self.recalibration.period_s)
+
+    @property
+    def rate_scale_bits(self) -> int:
+        """E: the rate word is x·dt·2^E, below 1 up to the end of the working range."""
+        share = self.recalibration.rate_max_hz * self.time.step_s
+        return -math.frexp(share)[1]
+
+    @property
+    def rate_full_scale_hz(self) -> float:
+        """The IO rate of a rate word of 1."""
+        return 2.0**-self.rate_scale_bits / self.time.step_s
 
     @property
     def scaled_format(self) -> QFormat:

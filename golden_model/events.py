@@ -86,6 +86,11 @@ class Events:
         Steps of the trial triggers; empty where there are no trials.
     samples : ndarray of int64 or None
         Sample index of each event, in a file that comes from a recording.
+    blanked : ndarray of int64, shape (n, 2)
+        Stretches in which the IO channel was blanked: first step, and the step after the last; ascending,
+        not touching. IO detections in them do not count.
+    spontaneous_start : int or None
+        Where the trials end and a period without stimuli begins, in a training session.
 
     Raises
     ------
@@ -99,6 +104,8 @@ class Events:
     cs: Steps = field(default_factory=_no_steps)
     us: Steps = field(default_factory=_no_steps)
     samples: Steps | None = None
+    blanked: Steps = field(default_factory=lambda: np.zeros((0, 2), np.int64))
+    spontaneous_start: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.n_steps <= MAX_STEPS:
@@ -107,6 +114,15 @@ class Events:
             _check_ascending(name, getattr(self, name), self.n_steps)
         if self.samples is not None:
             _check_ascending("samples", self.samples, None)
+        if self.blanked.size:
+            if self.blanked.ndim != 2 or self.blanked.shape[1] != 2:
+                raise FileError(f"blanked: must have shape (n, 2), has {self.blanked.shape}")
+            _check_ascending("blanked", self.blanked.ravel(), self.n_steps + 1, bound="n_steps")
+        if self.spontaneous_start is not None and not 0 <= self.spontaneous_start < self.n_steps:
+            raise FileError(
+                f"spontaneous_start = {self.spontaneous_start}: limits are 0 and n_steps - 1 = "
+                f"{self.n_steps - 1}"
+            )
 
     @property
     def pn_steps(self) -> npt.NDArray[np.bool_]:
@@ -118,6 +134,14 @@ class Events:
         """I: one bool a step, shape (n_steps,)."""
         return _dense(self.io, self.n_steps)
 
+    @property
+    def blanked_steps(self) -> npt.NDArray[np.bool_]:
+        """Whether the IO channel was blanked: one bool a step, shape (n_steps,)."""
+        edges = np.zeros(self.n_steps + 1, np.int8)
+        edges[self.blanked[:, 0]] += 1
+        edges[self.blanked[:, 1]] -= 1
+        return np.cumsum(edges[:-1], dtype=np.int8).astype(np.bool_)
+
     @classmethod
     def load(cls, path: Path | str) -> Events:
         """Read an events file.
@@ -127,16 +151,21 @@ class Events:
         FileError
             If the file or an entry is missing or malformed; the message names both.
         """
-        entries = _load(path, ("pn", "io", "n_steps", "cs", "us", "samples"))
+        names = ("pn", "io", "n_steps", "cs", "us", "samples", "blanked", "spontaneous_start")
+        entries = _load(path, names)
         try:
             for name in ("pn", "io", "n_steps"):
                 if name not in entries:
                     raise FileError(f"{name}: entry is missing")
-            n_steps = entries.pop("n_steps")
-            steps = {name: _as_steps(name, entry) for name, entry in entries.items()}
-            if n_steps.size != 1 or n_steps.dtype.kind not in "iu":
-                raise FileError(f"n_steps: must be one whole number, is {n_steps.dtype} of {n_steps.size}")
-            return cls(**steps, n_steps=int(n_steps.item()))
+            known: dict[str, Any] = {
+                name: _as_number(name, entries.pop(name))
+                for name in ("n_steps", "spontaneous_start")
+                if name in entries
+            }
+            if "blanked" in entries:
+                known["blanked"] = _as_steps("blanked", entries.pop("blanked"), dimensions=2)
+            known |= {name: _as_steps(name, entry) for name, entry in entries.items()}
+            return cls(**known)
         except FileError as error:
             raise FileError(f"{path}: {error}") from None
 
@@ -147,6 +176,10 @@ class Events:
             entries |= {"cs": self.cs, "us": self.us}
         if self.samples is not None:
             entries["samples"] = self.samples
+        if self.blanked.size:
+            entries["blanked"] = self.blanked
+        if self.spontaneous_start is not None:
+            entries["spontaneous_start"] = np.int64(self.spontaneous_start)
         with atomic_write(path) as file:
             np.savez_compressed(file, **entries)
 
@@ -221,9 +254,16 @@ def _load(path: Path | str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any
         raise FileError(f"{path}: not a readable .npz file ({error})") from None
 
 
-def _as_steps(name: str, entry: npt.NDArray[Any]) -> Steps:
-    if entry.ndim != 1:
-        raise FileError(f"{name}: must have one dimension, has shape {entry.shape}")
+def _as_number(name: str, entry: npt.NDArray[Any]) -> int:
+    if entry.size != 1 or entry.dtype.kind not in "iu":
+        raise FileError(f"{name}: must be one whole number, is {entry.dtype} of {entry.size}")
+    return int(entry.item())
+
+
+def _as_steps(name: str, entry: npt.NDArray[Any], *, dimensions: int = 1) -> Steps:
+    if entry.ndim != dimensions:
+        wanted = "one dimension" if dimensions == 1 else f"{dimensions} dimensions"
+        raise FileError(f"{name}: must have {wanted}, has shape {entry.shape}")
     if entry.size and entry.dtype.kind not in "iu":
         raise FileError(f"{name}: must be whole numbers, is {entry.dtype}")
     if entry.size and entry.dtype.kind == "u" and entry.max() > np.iinfo(np.int64).max:
@@ -231,7 +271,7 @@ def _as_steps(name: str, entry: npt.NDArray[Any]) -> Steps:
     return entry.astype(np.int64)
 
 
-def _check_ascending(name: str, steps: Steps, limit: int | None) -> None:
+def _check_ascending(name: str, steps: Steps, limit: int | None, *, bound: str = "n_steps - 1") -> None:
     if not steps.size:
         return
     falls = np.flatnonzero(np.diff(steps) <= 0)
@@ -241,7 +281,7 @@ def _check_ascending(name: str, steps: Steps, limit: int | None) -> None:
     if steps[0] < 0:
         raise FileError(f"{name}[0] = {steps[0]}: below 0")
     if limit is not None and steps[-1] >= limit:
-        raise FileError(f"{name}[{steps.size - 1}] = {steps[-1]}: limit is n_steps - 1 = {limit - 1}")
+        raise FileError(f"{name}[{steps.size - 1}] = {steps[-1]}: limit is {bound} = {limit - 1}")
 
 
 def _dense(steps: Steps, n_steps: int) -> npt.NDArray[np.bool_]:

@@ -27,6 +27,7 @@ Where this departs from the letter of the appendix:
   cell is active, that is, above threshold: B is false at rest and the first active step can fire.
 - *The inhibition's delay is at least one step*, which keeps the loop causal when Λnoi = 0.
 - *w saturates* at the limits of its format, in the float model too; the paper names no limits.
+- *An IO detection in a step in which the IO channel is blanked is none*, neither for w nor for the rate.
 - *A detection during a trace restarts it* (T = τ0) and may fire another CR; overlapping inhibitory
   pulses merge and never count 2.
 
@@ -38,7 +39,7 @@ trace is τ0 less age times a quantised slope, so that the fixed-point model is 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -48,6 +49,7 @@ import numpy.typing as npt
 
 from .config import ChipConfig
 from .fixed import to_real
+from .recalibration import Outcome, Recalibration, RecalibrationFixed, RecalibrationFloat
 
 __all__ = ["SIGNALS", "Microcircuit", "MicrocircuitFixed", "MicrocircuitFloat", "Response"]
 
@@ -86,11 +88,14 @@ class Response(Generic[Number]):
         w after each step: real values (float64) or raw words (int64), as the model computes.
     signals : mapping of str to ndarray
         Every internal signal of :data:`SIGNALS`, of the same shape; empty unless asked for.
+    recalibrations : sequence of Outcome
+        Each recalibration that ended, where the configuration has them enabled.
     """
 
     cr: npt.NDArray[np.bool_]
     weight: npt.NDArray[Number]
     signals: Mapping[str, npt.NDArray[Any]]
+    recalibrations: Sequence[Outcome[Number]] = ()
 
 
 @numba.njit(cache=True)
@@ -186,13 +191,16 @@ class Microcircuit(ABC, Generic[Number]):
     weight, potentiation, depression : ndarray, shape (channels,)
         w, δp and δd of each channel, writable between steps: real values in
         :class:`MicrocircuitFloat`, raw words in their formats in :class:`MicrocircuitFixed`.
+    recalibration : Recalibration or None
+        What changes δp and δd in between, where the configuration has it enabled.
 
     Raises
     ------
     ValueError
-        If `channels` is below 1.
+        If `channels` is below 1, or too many to recalibrate within a period.
     """
 
+    recalibration: Recalibration[Number] | None
     weight: npt.NDArray[Number]
     potentiation: npt.NDArray[Number]
     depression: npt.NDArray[Number]
@@ -208,12 +216,17 @@ class Microcircuit(ABC, Generic[Number]):
         self._constants, self._initial = self._parameters(config)
         words = config.quantised
         self._shifts = (words.potentiation_shift, words.depression_shift)
+        self.recalibration = self._recalibration() if config.recalibration.enabled else None
         self.reset()
 
     @staticmethod
     @abstractmethod
     def _parameters(config: ChipConfig) -> tuple[tuple[Number, ...], tuple[Number, Number, Number]]:
         """(τ0, slope, θ, lowest w, highest w) and the initial (w, δp, δd)."""
+
+    @abstractmethod
+    def _recalibration(self) -> Recalibration[Number]:
+        """The recalibration of the same number type."""
 
     @abstractmethod
     def _plasticity(self) -> tuple[npt.NDArray[Number], npt.NDArray[Number]]:
@@ -225,7 +238,9 @@ class Microcircuit(ABC, Generic[Number]):
         """W of each channel as real values."""
 
     def reset(self) -> None:
-        """Every channel at rest, with the configured w, δp and δd."""
+        """Every channel at rest, with the configured w, δp, δd and coefficients."""
+        if self.recalibration is not None:
+            self.recalibration.reset()
         self.weight, self.potentiation, self.depression = (
             np.full(self.channels, value) for value in self._initial
         )
@@ -251,13 +266,22 @@ class Microcircuit(ABC, Generic[Number]):
         first, second = (np.reshape(np.asarray(x, np.bool_), (1, -1)) for x in (pn, io))
         return np.asarray(self.process(first, second).cr[0])
 
-    def process(self, pn: npt.ArrayLike, io: npt.ArrayLike, *, trace: bool = False) -> Response[Number]:
+    def process(
+        self,
+        pn: npt.ArrayLike,
+        io: npt.ArrayLike,
+        *,
+        blanked: npt.ArrayLike | None = None,
+        trace: bool = False,
+    ) -> Response[Number]:
         """Many steps of every channel; the state carries over to the next call.
 
         Parameters
         ----------
         pn, io : array_like of bool, shape (steps, channels), or (steps,) for one channel
             Detections, one a step.
+        blanked : array_like of bool, same shape, optional
+            Steps in which the IO channel was blanked; else in none.
         trace : bool
             Record every internal signal too (eleven arrays).
 
@@ -273,23 +297,39 @@ class Microcircuit(ABC, Generic[Number]):
         """
         first, second = (np.ascontiguousarray(x, np.bool_) for x in (pn, io))
         given = first.shape
-        if second.shape != given:
-            raise ValueError(f"pn has shape {given}, io has {second.shape}: must be equal")
+        hidden = np.zeros(given, np.bool_) if blanked is None else np.ascontiguousarray(blanked, np.bool_)
+        for name, other in (("io", second), ("blanked", hidden)):
+            if other.shape != given:
+                raise ValueError(f"pn has shape {given}, {name} has {other.shape}: must be equal")
         if len(given) not in (1, 2) or (given[1] if len(given) == 2 else 1) != self.channels:
             raise ValueError(f"detections of shape {given}: needs (steps, {self.channels})")
         shape: tuple[int, int] = (given[0], self.channels)
         cr = np.empty(shape, np.bool_)
         weight = np.empty(shape, self.weight.dtype)
         signals = np.empty((len(SIGNALS) if trace else 0, *shape), self.weight.dtype)
-        potentiation, depression = self._plasticity()
-        _advance(
-            first.reshape(shape), second.reshape(shape),
-            self.weight, potentiation, depression,
-            self._flags, self._active_ring, self._inhibition_ring,
-            self._shape, self._constants, cr, weight, signals,
-        )  # fmt: skip
+        first, hidden = first.reshape(shape), hidden.reshape(shape)
+        second = second.reshape(shape) & ~hidden
+        recalibrations: list[Outcome[Number]] = []
+        start = 0
+        while start < shape[0]:
+            stretch = shape[0] - start
+            if self.recalibration is not None:
+                stretch = min(stretch, self.recalibration.begin())
+            part = slice(start, start + stretch)
+            _advance(
+                first[part], second[part],
+                self.weight, *self._plasticity(),
+                self._flags, self._active_ring, self._inhibition_ring,
+                self._shape, self._constants, cr[part], weight[part], signals[:, part],
+            )  # fmt: skip
+            if self.recalibration is not None:
+                outcome = self.recalibration.observe(
+                    second[part], hidden[part], self.potentiation, self.depression
+                )
+                recalibrations += [] if outcome is None else [outcome]
+            start += stretch
         named = {name: signals[i].reshape(given) for name, i in _INDEX.items()} if trace else {}
-        return Response(cr.reshape(given), weight.reshape(given), named)
+        return Response(cr.reshape(given), weight.reshape(given), named, recalibrations)
 
 
 class MicrocircuitFloat(Microcircuit[np.float64]):
@@ -307,6 +347,9 @@ class MicrocircuitFloat(Microcircuit[np.float64]):
         )
         plasticity = config.plasticity
         return constants, (config.weight.initial, plasticity.potentiation, plasticity.depression)
+
+    def _recalibration(self) -> Any:
+        return RecalibrationFloat(self.config, self.channels)
 
     def _plasticity(self) -> Any:
         return self.potentiation, self.depression
@@ -340,6 +383,9 @@ class MicrocircuitFixed(Microcircuit[np.int64]):
             np.int64(words.depression),
         )
         return constants, initial
+
+    def _recalibration(self) -> Any:
+        return RecalibrationFixed(self.config, self.channels)
 
     def _plasticity(self) -> Any:
         return self.potentiation << self._shifts[0], self.depression << self._shifts[1]

@@ -7,6 +7,13 @@ import warnings
 from typing import TYPE_CHECKING
 
 from .fixed import QFormat, quantize
+from .recalibration import (
+    WORK_CYCLES,
+    accumulator_format,
+    check_round,
+    coefficient_words,
+    evaluation_cycles,
+)
 
 if TYPE_CHECKING:
     from .config import ChipConfig
@@ -21,6 +28,8 @@ _ACCUMULATOR_BITS = 62
 """Bits that the fixed-point model's 64-bit integers leave for a product or a sum."""
 _WORD_BITS = 48
 """Bits that the record of a simulation has for w and for T."""
+_LONGEST_PERIOD = 2**23
+"""Steps of a recalibration period, at most: 4.6 hours at 2 ms."""
 _SUM_BITS = 59
 """Bits of δ on the scale of w, so that w + δp - δd fits the accumulator."""
 
@@ -42,6 +51,7 @@ def check_representable(config: ChipConfig) -> None:
     _check_formats(config)
     _check_microcircuit(config)
     _check_detection(config)
+    _check_recalibration(config)
 
 
 def _check_durations(config: ChipConfig) -> None:
@@ -168,6 +178,52 @@ def _check_detection(config: ChipConfig) -> None:
     for name, channel in (("pn", config.detection.pn), ("io", config.detection.io)):
         fmt = formats.detection_gain if channel.relative else formats.detection_state
         _check_value(f"detection.{name}.threshold", channel.threshold, fmt)
+
+
+def _check_recalibration(config: ChipConfig) -> None:
+    section, formats = config.recalibration, config.formats
+    steps = section.period_s / config.time.step_s
+    if not steps <= _LONGEST_PERIOD:
+        raise ValueError(f"recalibration.period_s = {section.period_s:g}: limit is {_LONGEST_PERIOD} steps")
+    if abs(steps - round(steps)) > 1e-6 * max(steps, 1.0):
+        raise ValueError(
+            f"recalibration.period_s = {section.period_s:g}: {steps:.6g} steps of time.step_s = "
+            f"{config.time.step_s:g}, must be a whole number"
+        )
+    highest = 1 / config.time.step_s
+    if not section.rate_min_hz < section.rate_max_hz < highest:
+        raise ValueError(
+            f"recalibration.rate_min_hz = {section.rate_min_hz:g}, rate_max_hz = {section.rate_max_hz:g}: "
+            f"needs rate_min_hz < rate_max_hz < {highest:g}, one detection a step"
+        )
+    if formats.rate.signed or formats.rate.integer_bits:
+        raise ValueError(f"formats.rate = {formats.rate}: a share of full scale, use UQ(0,bits)")
+    if not formats.coefficient.signed or formats.coefficient.integer_bits != 1:
+        raise ValueError(f"formats.coefficient = {formats.coefficient}: normalised, use SQ(1,bits)")
+    if not section.enabled:
+        return
+    if section.coefficients is None:
+        missing = next(name for name in ("alpha", "beta", "gamma") if getattr(section, name) is None)
+        raise ValueError(f"recalibration.{missing}: needed where enabled; `microzone calibrate` writes it")
+    width = accumulator_format(config).width + formats.rate.width
+    if width > _ACCUMULATOR_BITS:
+        raise ValueError(
+            f"formats.rate, formats.coefficient: a product of Horner's scheme has {width} bits, limit is "
+            f"{_ACCUMULATOR_BITS}"
+        )
+    cycles = evaluation_cycles(config)
+    if cycles > WORK_CYCLES:
+        raise ValueError(
+            f"formats.rate = {formats.rate}, formats.coefficient = {formats.coefficient}: an evaluation "
+            f"takes {cycles} cycles, limit is {WORK_CYCLES}"
+        )
+    check_round(config, 1)
+    coefficient_words(section.coefficients, config)
+    _check_value("recalibration.rate_max_hz", section.rate_max_hz / config.rate_full_scale_hz, formats.rate)
+    if section.rate_min_hz:
+        _check_value(
+            "recalibration.rate_min_hz", section.rate_min_hz / config.rate_full_scale_hz, formats.rate
+        )
 
 
 def _check_value(field: str, value: float, fmt: QFormat, *, warned: float = _WARNED_ERROR) -> None:
