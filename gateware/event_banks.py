@@ -1,4 +1,4 @@
-"""Detections on their way into a step: a bit a channel and kind, in two banks."""
+"""Events on their way into a step: a bit a channel and kind, in two banks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["EventBanks"]
 
 
 class EventBanks(wiring.Component):
-    """Collects the detections of one step while those of the step before are consumed.
+    """Collects the events of one step while those of the step before are consumed.
 
     Parameters
     ----------
@@ -29,21 +29,23 @@ class EventBanks(wiring.Component):
     Members
     -------
     events : In(event_stream(channels))
-        Detections; not taken in the cycles of `consume` and `clear`.
+        Detections and blanking; not taken in the cycles of `consume` and `clear`.
     unknown : Out(1)
-        The event taken in this cycle names no channel or is no detection, and is dropped.
+        The event taken in this cycle names no channel or is a CR, and is dropped.
     swap : In(1)
         Exchange the banks: what was collected up to and in this cycle can be consumed from the next on.
     channel : In
-        Whose detections to fetch and consume.
+        Whose events to fetch and consume.
     fetch : In(1)
-        Read them; `pn` and `io` are valid from the next cycle until the next `fetch`.
+        Read them; `pn`, `io` and `blanked` are valid from the next cycle until the next `fetch`.
     consume : In(1)
         Forget them.
     clear : In(1)
         Forget row `clear_row` of both banks' rows.
     clear_row : In
     pn, io : Out(1)
+        Detections; an IO detection in a blanked step is none.
+    blanked : Out(1)
     """
 
     def __init__(self, channels: int) -> None:
@@ -62,36 +64,38 @@ class EventBanks(wiring.Component):
                 "clear_row": In(range(self.rows)),
                 "pn": Out(1),
                 "io": Out(1),
+                "blanked": Out(1),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         attrs = {"ram_style": "block"}
-        m.submodules.banks = banks = memory.Memory(shape=2, depth=self.rows, init=[], attrs=attrs)
+        m.submodules.banks = banks = memory.Memory(shape=3, depth=self.rows, init=[], attrs=attrs)
         read, write = banks.read_port(), banks.write_port(granularity=1)
-        filling = Signal()
+        filling, detected_io = Signal(), Signal()
         event = self.events.payload
-        is_pn, is_io = event.kind == EventKind.PN, event.kind == EventKind.IO
-        known = (event.channel < self._channels) & (is_pn | is_io)
+        kinds = Cat(event.kind == kind for kind in (EventKind.PN, EventKind.IO, EventKind.BLANKED))
+        known = (event.channel < self._channels) & kinds.any()
         taken = self.events.valid & self.events.ready
         with m.If(self.swap):
             m.d.sync += filling.eq(~filling)
         m.d.comb += [
             read.addr.eq(Cat(self.channel, ~filling)),
             read.en.eq(self.fetch),
-            Cat(self.pn, self.io).eq(read.data),
+            Cat(self.pn, detected_io, self.blanked).eq(read.data),
+            self.io.eq(detected_io & ~self.blanked),
             self.events.ready.eq(~self.consume & ~self.clear),
             self.unknown.eq(taken & ~known),
         ]
         with m.If(self.clear):
-            m.d.comb += [write.addr.eq(self.clear_row), write.data.eq(0b00), write.en.eq(0b11)]
+            m.d.comb += [write.addr.eq(self.clear_row), write.data.eq(0b000), write.en.eq(0b111)]
         with m.Elif(self.consume):
-            m.d.comb += [write.addr.eq(read.addr), write.data.eq(0b00), write.en.eq(0b11)]
+            m.d.comb += [write.addr.eq(read.addr), write.data.eq(0b000), write.en.eq(0b111)]
         with m.Elif(taken & known):
             m.d.comb += [
                 write.addr.eq(Cat(event.channel, filling)),
-                write.data.eq(0b11),
-                write.en.eq(Cat(is_pn, is_io)),
+                write.data.eq(0b111),
+                write.en.eq(kinds),
             ]
         return m

@@ -12,11 +12,16 @@ __all__ = ["EventKind", "event_layout", "event_stream"]
 
 
 class EventKind(enum.Enum):
-    """What happened: a detection in the pontine nuclei or the inferior olive, or a conditioned response."""
+    """What happened.
+
+    A detection in the pontine nuclei or the inferior olive, a conditioned response, or a step in which the
+    channel of the inferior olive was blanked.
+    """
 
     PN = 0
     IO = 1
     CR = 2
+    BLANKED = 3
 
 
 def channel_shape(channels: int) -> Shape:

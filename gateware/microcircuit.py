@@ -16,10 +16,13 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden_model.config import ChipConfig
 from ..golden_model.fixed import QFormat
+from ..golden_model.recalibration import Row
 from .delay_line import DelayLine
 from .event_banks import EventBanks
 from .events import EventKind, channel_shape, event_stream
 from .fixed import resize
+from .rational import ROW_BITS, STATUS_FORMAT, row_format
+from .recalibration import Recalibration
 
 __all__ = [
     "Microcircuit",
@@ -33,21 +36,50 @@ __all__ = [
 
 
 class Parameter(enum.Enum):
-    """What the access port reaches, a raw word a channel: w, δp or δd."""
+    """What the access port reaches, a raw word a channel.
+
+    w, δp and δd; and, where recalibration is enabled, the status of the last one (read only) and the words
+    of ``golden_model.recalibration.Row``, 16 above their row.
+    """
 
     WEIGHT = 0
     POTENTIATION = 1
     DEPRESSION = 2
+    STATUS = 3
+    ALPHA_0 = 16
+    ALPHA_1 = 17
+    ALPHA_2 = 18
+    ALPHA_EXPONENT = 19
+    BETA_0 = 20
+    BETA_1 = 21
+    BETA_2 = 22
+    BETA_EXPONENT = 23
+    GAMMA_0 = 24
+    GAMMA_1 = 25
+    GAMMA_EXPONENT = 27
+
+    @property
+    def row(self) -> Row | None:
+        """Row of a coefficient; None for the others."""
+        return Row(self.value - 16) if self.value >= 16 else None
+
+
+_FIRST_ROW = Parameter.ALPHA_0.value
+_PLASTIC = (Parameter.WEIGHT, Parameter.POTENTIATION, Parameter.DEPRESSION)
 
 
 def parameter_formats(config: ChipConfig) -> dict[Parameter, QFormat]:
-    """Format of each parameter."""
+    """Format of each parameter that this configuration has."""
     formats = config.formats
-    return {
+    known = {
         Parameter.WEIGHT: formats.weight,
         Parameter.POTENTIATION: formats.potentiation,
         Parameter.DEPRESSION: formats.depression,
     }
+    if config.recalibration.enabled:
+        known[Parameter.STATUS] = STATUS_FORMAT
+        known |= {p: row_format(config, p.row) for p in Parameter if p.row is not None}
+    return known
 
 
 def word_width(config: ChipConfig) -> int:
@@ -117,7 +149,10 @@ class Timing:
         self.config = config
         self.channels = channels
         longest = max(config.eligibility_delay_steps, config.noi_delay_steps)
-        self.initialise_cycles = max(longest * channels, 2 << channel_shape(channels).width)
+        rows = 1 << channel_shape(channels).width
+        self.initialise_cycles = max(longest * channels, 2 * rows)
+        if config.recalibration.enabled:
+            self.initialise_cycles = max(self.initialise_cycles, rows << ROW_BITS)
         self.cycles_per_step = self.cycles_per_channel * channels + 1
 
     def latency(self, channel: int = 0) -> int:
@@ -130,6 +165,9 @@ class Timing:
 
 class Microcircuit(Timing, wiring.Component):
     """``w += Π·(δp - C·δd); CR when w·T < θ`` (Herreros et al. 2014, Appendix 1), time-multiplexed.
+
+    Where the configuration enables it, :class:`Recalibration` changes δp and δd in between, without a cycle's
+    delay to any step.
 
     Events accepted up to and in the cycle in which a step starts belong to that step, later ones to the
     next; a step starts in the cycle of its tick, unless the core is busy or serves an access. Parameters
@@ -153,34 +191,46 @@ class Microcircuit(Timing, wiring.Component):
     tick : In(1)
         Start a step. A tick during a step waits; one more is lost and sets `overrun`.
     events : In(event_stream(channels))
-        Detections, kind PN or IO. Repeated within a step they count once.
+        Detections, kind PN or IO, and kind BLANKED for a step without the IO channel. Repeated within a
+        step they count once.
     responses : Out(event_stream(channels))
         Conditioned responses, kind CR; the one of channel c is valid :meth:`latency` cycles after the
         start of the step. While one is not taken the step stands still.
     access : In(stream of access_layout(config, channels))
-        Read or write w, δp or δd of a channel. Words beyond a parameter's format lose their top bits.
+        Read or write a parameter of a channel. Words beyond a parameter's format lose their top bits.
     readback : Out(stream of the word)
         Answer to each read, in order. A further read waits until it is taken; writes and steps do not.
     commit : Out
         Every signal of a channel's step, valid for the one cycle that ends it: for benches and telemetry.
+    recalibrated : Out
+        ``valid`` for the one cycle in which the recalibration of ``channel`` ends, with its ``status``, the
+        ``rate`` and the channel's ``potentiation`` and ``depression`` from the next step on.
     busy : Out(1)
         A step or the initialisation is in progress.
     overrun : Out(1)
         A tick was lost. Held until reset.
     rejected : Out(1)
-        An event or access named a channel, kind or parameter that does not exist, and had no effect (a
-        read answers 0). Held until reset.
+        An event or access named a channel, kind or parameter that does not exist, or wrote a status, and had
+        no effect (a read answers 0). Held until reset.
 
     Raises
     ------
     ValueError
-        If `channels` is below 1.
+        If `channels` is below 1, or too many to recalibrate within a period.
     """
 
     def __init__(self, config: ChipConfig, channels: int = 1) -> None:
         Timing.__init__(self, config, channels)
         commit = {"valid": Out(1), "channel": Out(channel_shape(channels))}
         commit |= {name: Out(shape) for name, shape in commit_shapes(config).items()}
+        recalibrated = {
+            "valid": Out(1),
+            "channel": Out(channel_shape(channels)),
+            "status": Out(STATUS_FORMAT.as_shape()),
+            "rate": Out(config.formats.rate.as_shape()),
+            "potentiation": Out(config.formats.potentiation.as_shape()),
+            "depression": Out(config.formats.depression.as_shape()),
+        }
         wiring.Component.__init__(
             self,
             {
@@ -190,6 +240,7 @@ class Microcircuit(Timing, wiring.Component):
                 "access": In(stream.Signature(access_layout(config, channels))),
                 "readback": Out(stream.Signature(word_width(config))),
                 "commit": Out(wiring.Signature(commit)),
+                "recalibrated": Out(wiring.Signature(recalibrated)),
                 "busy": Out(1),
                 "overrun": Out(1),
                 "rejected": Out(1),
@@ -216,8 +267,10 @@ class Microcircuit(Timing, wiring.Component):
         state_read, state_write = states.read_port(), states.write_port()
         before, after = state_read.data, state_write.data
         ports = {}
-        for parameter, fmt in parameter_formats(config).items():
-            kept = memory.Memory(shape=fmt.as_shape(), depth=rows, **in_memory)
+        for parameter in _PLASTIC:
+            kept = memory.Memory(
+                shape=parameter_formats(config)[parameter].as_shape(), depth=rows, **in_memory
+            )
             m.submodules[parameter.name.lower()] = kept
             ports[parameter] = read, write = kept.read_port(), kept.write_port()
             m.d.comb += [read.addr.eq(address), write.addr.eq(address)]
@@ -297,6 +350,36 @@ class Microcircuit(Timing, wiring.Component):
             after.pulse_left.eq(Mux(now.inhibition, pulse_left - 1, 0)),
         ]
 
+        request = self.access.payload
+        recalibration = None
+        if config.recalibration.enabled:
+            m.submodules.recalibration = recalibration = Recalibration(config, self.channels)
+            m.d.comb += [
+                recalibration.begin_step.eq(start),
+                recalibration.fetch.eq(fetch),
+                recalibration.store.eq(store),
+                recalibration.channel.eq(channel),
+                recalibration.io.eq(detections.io),
+                recalibration.blanked.eq(detections.blanked),
+                recalibration.accessed.eq(request.channel),
+                recalibration.row.eq(request.parameter),
+                recalibration.write_data.eq(request.word),
+                recalibration.clear.eq(initialise & (cleared < recalibration.clear_cycles)),
+                recalibration.clear_row.eq(cleared),
+                self.recalibrated.valid.eq(recalibration.ended),
+                self.recalibrated.channel.eq(channel),
+                self.recalibrated.status.eq(recalibration.status),
+                self.recalibrated.rate.eq(recalibration.rate),
+            ]
+            for parameter, renewed, shown in (
+                (Parameter.POTENTIATION, recalibration.potentiation, self.recalibrated.potentiation),
+                (Parameter.DEPRESSION, recalibration.depression, self.recalibrated.depression),
+            ):
+                read, write = ports[parameter]
+                m.d.comb += shown.eq(Mux(recalibration.renew, renewed, read.data))
+                with m.If(recalibration.renew):
+                    m.d.comb += [write.data.eq(renewed), write.en.eq(1)]
+
         # A tick that cannot start a step at once waits; there is room for one.
         waiting = Signal()
         with m.If(start):
@@ -304,8 +387,9 @@ class Microcircuit(Timing, wiring.Component):
         with m.Elif(self.tick):
             m.d.sync += [waiting.eq(1), self.overrun.eq(self.overrun | waiting)]
 
-        request = self.access.payload
-        reaches = (request.channel < self.channels) & Cat(request.parameter == p for p in Parameter).any()
+        exists = Cat(request.parameter == p for p in parameter_formats(config)).any()
+        writable = ~(request.write & (request.parameter == Parameter.STATUS))
+        reaches = (request.channel < self.channels) & exists & writable
         with m.If(self.readback.ready):
             m.d.sync += self.readback.valid.eq(0)
         with m.If(detections.unknown | (self.access.ready & ~reaches)):
@@ -331,6 +415,8 @@ class Microcircuit(Timing, wiring.Component):
                     m.next = "FETCH"
                 with m.Elif(self.access.valid & (request.write | ~self.readback.valid)):
                     m.d.comb += address.eq(request.channel)
+                    if recalibration is not None:
+                        m.d.comb += recalibration.read.eq(1)
                     m.next = "ACCESS"
             with m.State("ACCESS"):
                 m.d.comb += [self.busy.eq(0), self.access.ready.eq(1), address.eq(request.channel)]
@@ -341,6 +427,13 @@ class Microcircuit(Timing, wiring.Component):
                         m.d.comb += [write.data.eq(request.word), write.en.eq(request.write)]
                         with m.If(~request.write):
                             m.d.sync += self.readback.payload.eq(read.data)
+                if recalibration is not None:
+                    is_row = reaches & (request.parameter >= _FIRST_ROW)
+                    m.d.comb += recalibration.write.eq(request.write & is_row)
+                    with m.If(~request.write & is_row):
+                        m.d.sync += self.readback.payload.eq(recalibration.read_data)
+                    with m.If(reaches & (request.parameter == Parameter.STATUS)):
+                        m.d.sync += self.readback.payload.eq(recalibration.read_status)
                 m.next = "IDLE"
             with m.State("FETCH"):
                 m.d.comb += fetch.eq(1)

@@ -193,8 +193,8 @@ class Formats(_Section):
     detection_gain: Format = UQ(4, 8)
     filter_state: Format = SQ(18, 8)
     filter_coefficient: Format = SQ(2, 16)
-    rate: Format = UQ(0, 24)
-    coefficient: Format = SQ(1, 31)
+    rate: Format = UQ(0, 22)
+    coefficient: Format = SQ(1, 25)
 
 
 class QuantisedParameters(_Section):

@@ -68,8 +68,8 @@ _OVERHEAD_CYCLES = 64
 """Cycles of an evaluation beside those a bit: eleven words loaded, each perhaps held up by an access."""
 _SLOT_CYCLES = 4
 """Cycles of a channel in a step of the gateware."""
-GUARD_BITS = 16
-"""A determinant below 2**-16 of its polynomial's largest coefficient counts as 0: rounding would show."""
+SIGNIFICANT_BITS = 12
+"""A determinant needs more to count: it is off by up to 3 LSB, and δp and δd shall not be by 0.1 %."""
 MAX_SHIFT = 64
 """Doublings of a quotient of polynomials, at most: beyond, δ is above every format."""
 
@@ -190,7 +190,7 @@ def evaluation_cycles(config: ChipConfig) -> int:
 
 def least_determinant(config: ChipConfig) -> int:
     """Raw word of the smallest determinant that is used."""
-    return max(1 << config.formats.coefficient.fraction_bits >> GUARD_BITS, 1)
+    return 1 << SIGNIFICANT_BITS
 
 
 def rate_limits(config: ChipConfig) -> tuple[int, int]:
@@ -414,7 +414,8 @@ class RecalibrationFloat(Recalibration[np.float64]):
             return Status.RATE, rate, None
         full_scale = self.config.rate_full_scale_hz
         largest = _exponent([value * full_scale**i for i, value in enumerate(coefficients.beta)])
-        if coefficients.determinant(rate) < math.ldexp(1.0, largest - GUARD_BITS):
+        least = to_real(least_determinant(self.config), accumulator_format(self.config))
+        if coefficients.determinant(rate) < math.ldexp(least, largest):
             return Status.DETERMINANT, rate, None
         plasticity = coefficients.plasticity(rate)
         for value, fmt in zip(plasticity, (formats.potentiation, formats.depression), strict=True):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from .fixed import QFormat, quantize
 from .recalibration import (
+    SIGNIFICANT_BITS,
     WORK_CYCLES,
     accumulator_format,
     check_round,
@@ -200,6 +201,11 @@ def _check_recalibration(config: ChipConfig) -> None:
         raise ValueError(f"formats.rate = {formats.rate}: a share of full scale, use UQ(0,bits)")
     if not formats.coefficient.signed or formats.coefficient.integer_bits != 1:
         raise ValueError(f"formats.coefficient = {formats.coefficient}: normalised, use SQ(1,bits)")
+    if formats.coefficient.fraction_bits <= SIGNIFICANT_BITS:
+        raise ValueError(
+            f"formats.coefficient = {formats.coefficient}: too narrow for a determinant, limit is "
+            f"SQ(1,{SIGNIFICANT_BITS + 1})"
+        )
     if not section.enabled:
         return
     if section.coefficients is None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from ..golden_model.config import ChipConfig
-from .replay import core_verilog, replay
+from ..gateware.rational import RationalEvaluator
+from ..gateware.toolchain import to_verilog
+from ..golden_model.config import ChipConfig, ConfigError
+from .replay import Scenario, core_verilog, replay
 from .scenarios import CONFIGS, scenarios
 from .simulators import CocotbSimulator, Design, Simulator
 from .waves import write_save_file
 
-__all__ = ["BLOCKS", "run_microcircuit"]
+__all__ = ["BLOCKS", "run_microcircuit", "run_recalibration"]
 
 
 def run_microcircuit(
@@ -54,29 +56,59 @@ def run_microcircuit(
         If the simulator is missing or fails.
     """
     config = CONFIGS[config_name]
-    again = (
-        f"microzone sim microcircuit --simulator {simulator.name} --channels {channels} "
-        f"--config {config_name} --seed {seed} --steps {steps}"
-    )
+    again = _again("microcircuit", simulator, channels, config_name, seed, steps)
     if ports and isinstance(simulator, CocotbSimulator):
-        _run_ports(simulator, config, channels, seed, again)
+        design = Design({"microcircuit.sv": core_verilog(config, channels)}, "microcircuit")
+        _run_cocotb(simulator, design, "microcircuit", config, channels, seed, again)
         report("ports: handshakes, back-pressure, latency, access, faults, reset")
-    for scenario in scenarios(config, channels, seed, steps=steps):
-        vcd = waves / f"{scenario.name}.vcd" if waves else None
-        try:
-            replay(replace(scenario, again=again), simulator, full=True, check=True, waves=vcd)
-        finally:
-            if vcd and vcd.is_file() and vcd.stat().st_size:
-                write_save_file(vcd)
-        report(f"{scenario.name}: {scenario.steps} steps equal in every signal")
+    _replay_all(scenarios(config, channels, seed, steps=steps), simulator, again, waves, report)
 
 
-def _run_ports(simulator: CocotbSimulator, config: ChipConfig, channels: int, seed: int, again: str) -> None:
-    """The interactive bench, ``benches.microcircuit``."""
+def run_recalibration(
+    simulator: Simulator,
+    *,
+    channels: int = 1,
+    config_name: str = "adaptive",
+    seed: int = 1,
+    steps: int = 1500,
+    waves: Path | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> None:
+    """The cocotb benches of the recalibration: the evaluator by itself, then the core with steps running.
+
+    Parameters, returns and errors as :func:`run_microcircuit`. `waves` records the core.
+    """
+    config = CONFIGS[config_name]
+    if not config.recalibration.enabled:
+        able = [name for name, known in CONFIGS.items() if known.recalibration.enabled]
+        raise ConfigError(
+            f"configuration {config_name!r} does not recalibrate: choose from {', '.join(able)}"
+        )
+    again = _again("recalibration", simulator, channels, config_name, seed, steps)
+    if isinstance(simulator, CocotbSimulator):
+        design = Design(
+            {"evaluator.sv": to_verilog(RationalEvaluator(config, channels), "evaluator")}, "evaluator"
+        )
+        _run_cocotb(simulator, design, "recalibration", config, channels, seed, again)
+        report("evaluator: sound, adversarial and random coefficients, latency, reads in between")
+    wanted = [s for s in scenarios(config, channels, seed, steps=steps) if s.name == "recalibrating"]
+    _replay_all(wanted, simulator, again, waves, report)
+
+
+def _run_cocotb(
+    simulator: CocotbSimulator,
+    design: Design,
+    bench: str,
+    config: ChipConfig,
+    channels: int,
+    seed: int,
+    again: str,
+) -> None:
+    """An interactive bench, ``benches.NAME``."""
     with tempfile.TemporaryDirectory(prefix="microzone-") as folder:
         simulator.run(
-            Design({"microcircuit.sv": core_verilog(config, channels)}, "microcircuit"),
-            "microzone.sim.benches.microcircuit",
+            design,
+            f"microzone.sim.benches.{bench}",
             Path(folder),
             seed=seed,
             environment={
@@ -87,5 +119,31 @@ def _run_ports(simulator: CocotbSimulator, config: ChipConfig, channels: int, se
         )
 
 
-BLOCKS = {"microcircuit": run_microcircuit}
+def _replay_all(
+    wanted: Sequence[Scenario],
+    simulator: Simulator,
+    again: str,
+    waves: Path | None,
+    report: Callable[[str], None],
+) -> None:
+    """Replay scenarios, compared in every signal."""
+    for scenario in wanted:
+        vcd = waves / f"{scenario.name}.vcd" if waves else None
+        try:
+            replay(replace(scenario, again=again), simulator, full=True, check=True, waves=vcd)
+        finally:
+            if vcd and vcd.is_file() and vcd.stat().st_size:
+                write_save_file(vcd)
+        report(f"{scenario.name}: {scenario.steps} steps equal in every signal")
+
+
+def _again(block: str, simulator: Simulator, channels: int, config_name: str, seed: int, steps: int) -> str:
+    """The command that repeats a run."""
+    return (
+        f"microzone sim {block} --simulator {simulator.name} --channels {channels} "
+        f"--config {config_name} --seed {seed} --steps {steps}"
+    )
+
+
+BLOCKS = {"microcircuit": run_microcircuit, "recalibration": run_recalibration}
 """What ``microzone sim`` can run, by the name of the block."""

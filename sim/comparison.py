@@ -12,9 +12,13 @@ from ..golden_model.config import ChipConfig
 from ..golden_model.fixed import QFormat, to_real
 from ..golden_model.microcircuit import SIGNALS
 
-__all__ = ["describe_word", "first_difference"]
+__all__ = ["RECALIBRATION", "describe_word", "first_difference", "first_recalibration"]
 
 Signals = Mapping[str, npt.NDArray[Any]]
+
+
+RECALIBRATION = ("step", "channel", "status", "rate", "potentiation", "depression")
+"""What is recorded of a recalibration, all raw: names of ``golden_model.recalibration.Outcome``."""
 
 
 def first_difference(expected: Signals, actual: Signals, config: ChipConfig) -> str | None:
@@ -57,6 +61,19 @@ def first_difference(expected: Signals, actual: Signals, config: ChipConfig) -> 
         f"expected {describe_word(int(expected[name][step, channel]), fmt)}, "
         f"got {describe_word(int(actual[name][step, channel]), fmt)}"
     )
+
+
+def first_recalibration(expected: npt.NDArray[np.int64], actual: npt.NDArray[np.int64]) -> str | None:
+    """The first recalibration that is not equal, shape (recalibrations, 6) each; None if all are."""
+    for index, (want, got) in enumerate(zip(expected, actual, strict=False)):
+        wrong = np.flatnonzero(want != got)
+        if wrong.size:
+            place = f"recalibration {index}, step {want[0]}, channel {want[1]}"
+            words = f"expected {int(want[wrong[0]]):#x}, got {int(got[wrong[0]]):#x}"
+            return f"{place}: {RECALIBRATION[wrong[0]]} {words}"
+    if len(expected) != len(actual):
+        return f"expected {len(expected)} recalibrations, got {len(actual)}"
+    return None
 
 
 def describe_word(raw: int, fmt: QFormat | None) -> str:

@@ -12,14 +12,17 @@ from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
 import cocotb
+from amaranth.hdl import Shape
 from cocotb.triggers import FallingEdge, ReadOnly
 from cocotb.utils import get_sim_time
 
 from ..gateware.events import EventKind
+from ..gateware.microcircuit import Parameter
 
 __all__ = ["AccessCodec", "Clocked", "Event", "EventCodec", "StreamMonitor", "StreamSource", "sometimes"]
 
 Item = TypeVar("Item")
+_PARAMETER_BITS = Shape.cast(Parameter).width
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class AccessCodec:
     def encode(self, channel: int, parameter: int, word: int | None = None) -> int:
         """Payload of a read, or of a write where `word` is given."""
         write = word is not None
-        high = parameter | int(write) << 2 | (word or 0) << 3
+        high = parameter | int(write) << _PARAMETER_BITS | (word or 0) << _PARAMETER_BITS + 1
         return channel | high << self.channel_bits
 
 

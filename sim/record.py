@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,17 @@ import numpy.typing as npt
 
 from ..golden_model.config import ChipConfig
 from ..golden_model.fixed import QFormat
-from .comparison import first_difference
+from ..golden_model.recalibration import Outcome
+from .comparison import RECALIBRATION, first_difference, first_recalibration
 
-__all__ = ["RECORD_BITS", "BenchFailure", "check_record", "read_record"]
+__all__ = [
+    "RECORD_BITS",
+    "BenchFailure",
+    "check_record",
+    "read_recalibrations",
+    "read_record",
+    "recalibration_rows",
+]
 
 Signals = dict[str, npt.NDArray[Any]]
 
@@ -41,7 +49,7 @@ def check_record(environment: Mapping[str, str], *, full: bool) -> None:
     ----------
     environment : mapping of str to str
         ``MICROZONE_EXPECTED`` (.npz; without it nothing is compared), ``_RECORD``, ``_CONFIG`` (TOML),
-        ``_SCENARIO`` and ``_AGAIN`` for the message.
+        ``_RECALIBRATIONS``, ``_SCENARIO`` and ``_AGAIN`` for the message.
     full : bool
         Whether the record has every signal.
 
@@ -53,10 +61,14 @@ def check_record(environment: Mapping[str, str], *, full: bool) -> None:
     if "MICROZONE_EXPECTED" not in environment:
         return
     config = ChipConfig.from_toml(environment["MICROZONE_CONFIG"])
-    with np.load(environment["MICROZONE_EXPECTED"]) as expected:
-        channels = expected["weight"].shape[1]
-        actual = read_record(Path(environment["MICROZONE_RECORD"]), config, channels, full=full)
-        difference = first_difference(dict(expected), actual, config)
+    with np.load(environment["MICROZONE_EXPECTED"]) as archive:
+        expected = dict(archive)
+    channels = expected["weight"].shape[1]
+    actual = read_record(Path(environment["MICROZONE_RECORD"]), config, channels, full=full)
+    difference = first_difference(expected, actual, config)
+    if difference is None and config.recalibration.enabled:
+        rows = read_recalibrations(Path(environment["MICROZONE_RECALIBRATIONS"]))
+        difference = first_recalibration(expected["recalibrations"], rows)
     if difference is not None:
         again = environment["MICROZONE_AGAIN"]
         raise BenchFailure(f"{environment['MICROZONE_SCENARIO']}: {difference}; {again}")
@@ -76,6 +88,19 @@ def read_record(path: Path, config: ChipConfig, channels: int, *, full: bool) ->
         signals["trace"] = (words[..., 1] >> np.uint64(16)).astype(np.int64)
         signals["scaled"] = _signed(words[..., 2], config.scaled_format)
     return signals
+
+
+def read_recalibrations(path: Path) -> npt.NDArray[np.int64]:
+    """Recalibrations that ``replay.sv`` has written, in the columns of ``comparison.RECALIBRATION``."""
+    words = np.fromfile(path, "<u8").reshape(-1, 4).astype(np.int64)
+    first = words[:, 0]
+    return np.stack([first & 0xFFFFFFFF, first >> 32 & 0xFFFF, first >> 48, *words[:, 1:].T], axis=1)
+
+
+def recalibration_rows(outcomes: Sequence[Outcome[np.int64]]) -> npt.NDArray[np.int64]:
+    """What the fixed-point model reports, in the same columns."""
+    rows = [[getattr(outcome, name) for name in RECALIBRATION] for outcome in outcomes]
+    return np.array(rows, np.int64).reshape(-1, len(RECALIBRATION))
 
 
 def _signed(words: npt.NDArray[np.uint64], fmt: QFormat) -> npt.NDArray[np.int64]:

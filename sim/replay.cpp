@@ -33,8 +33,9 @@ static bool fetch(FILE *file, Record &record) {
 int main(int argc, char **argv) {
     FILE *stimulus = fopen(option(argc, argv, "stimulus="), "rb");
     FILE *recorded = fopen(option(argc, argv, "record="), "wb");
+    FILE *recalibrations = fopen(option(argc, argv, "recalibrations="), "wb");
     const char *given = option(argc, argv, "steps=");
-    if (!stimulus || !recorded || !given) return 1;
+    if (!stimulus || !recorded || !recalibrations || !given) return 1;
     const uint32_t steps = strtoul(given, nullptr, 10);
     const bool full = option(argc, argv, "full");
     const char *limit = option(argc, argv, "cycles=");
@@ -43,6 +44,7 @@ int main(int argc, char **argv) {
     cxxrtl_design::p_microcircuit top;
     bool committed = false;
     unsigned committed_channel = 0;
+    uint32_t step = 0;
     // Let the inputs settle, note what the coming edge will see, and make the edge.
     auto cycle = [&](const auto &ready) {
         if (!cycles_left--) exit(3);
@@ -69,6 +71,16 @@ int main(int argc, char **argv) {
             words[2] = top.p_commit____scaled.template get<uint64_t>();
             fwrite(words, 8, full ? 3 : 1, recorded);
         }
+        if (top.p_recalibrated____valid.template get<bool>()) {
+            const uint64_t words[4] = {
+                top.p_recalibrated____status.template get<uint64_t>() << 48 |
+                    top.p_recalibrated____channel.template get<uint64_t>() << 32 | (step + 1),
+                top.p_recalibrated____rate.template get<uint64_t>(),
+                top.p_recalibrated____potentiation.template get<uint64_t>(),
+                top.p_recalibrated____depression.template get<uint64_t>(),
+            };
+            fwrite(words, 8, 4, recalibrations);
+        }
         top.p_clk.template set<bool>(true);
         top.step();
         return taken;
@@ -82,16 +94,17 @@ int main(int argc, char **argv) {
 
     Record record;
     bool pending = fetch(stimulus, record);
-    for (uint32_t step = 0; step < steps; step++) {
+    for (; step < steps; step++) {
         for (; pending && record.step == step; pending = fetch(stimulus, record)) {
-            if (record.kind == 3) {
-                const uint64_t high = record.parameter | 1u << 2;
-                value<WORD_BITS + CHANNEL_BITS + 3> payload;
+            if (record.kind == 255) {
+                const uint64_t high = record.parameter | 1u << PARAMETER_BITS;
+                const int low_bits = CHANNEL_BITS + PARAMETER_BITS + 1;
+                value<WORD_BITS + low_bits> payload;
                 const uint64_t word = record.word & (~(uint64_t)0 >> (64 - WORD_BITS));
-                for (int bit = 0; bit < WORD_BITS + CHANNEL_BITS + 3; bit++) {
-                    const uint64_t set = bit < CHANNEL_BITS       ? record.channel >> bit
-                                         : bit < CHANNEL_BITS + 3 ? high >> (bit - CHANNEL_BITS)
-                                                                  : word >> (bit - CHANNEL_BITS - 3);
+                for (int bit = 0; bit < WORD_BITS + low_bits; bit++) {
+                    const uint64_t set = bit < CHANNEL_BITS ? record.channel >> bit
+                                         : bit < low_bits   ? high >> (bit - CHANNEL_BITS)
+                                                            : word >> (bit - low_bits);
                     payload.data[bit / 32] |= (uint32_t)(set & 1) << bit % 32;
                 }
                 top.p_access____payload = payload;
@@ -112,5 +125,6 @@ int main(int argc, char **argv) {
         while (!committed || committed_channel != CHANNELS - 1);
     }
     fclose(recorded);
+    fclose(recalibrations);
     return top.p_overrun.get<bool>() || top.p_rejected.get<bool>() ? 2 : 0;
 }

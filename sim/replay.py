@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from amaranth.hdl import Shape
 
 from ..gateware.events import EventKind, channel_shape
 from ..gateware.microcircuit import Microcircuit, Parameter, Timing, word_width
 from ..gateware.toolchain import to_rtlil, to_verilog
 from ..golden_model.config import ChipConfig
 from ..golden_model.microcircuit import SIGNALS, MicrocircuitFixed
-from .record import RECORD_BITS, read_record
+from ..golden_model.recalibration import Outcome, RecalibrationFixed
+from .record import RECORD_BITS, read_recalibrations, read_record, recalibration_rows
 from .simulators import Design, Simulator, cache_folder
 
 __all__ = ["Scenario", "Write", "core_verilog", "expected_signals", "replay", "replay_design"]
@@ -29,7 +31,7 @@ __all__ = ["Scenario", "Write", "core_verilog", "expected_signals", "replay", "r
 Signals = dict[str, npt.NDArray[Any]]
 Progress = Callable[[int], None]
 
-_WRITE = 3
+_WRITE = 255
 """Kind of a parameter write in a stimulus record, beside those of :class:`EventKind`."""
 _POLL_S = 0.2
 _POLL_CYCLES = 100_000
@@ -59,6 +61,8 @@ class Scenario:
         Detections.
     writes : sequence of Write
         Parameter changes, ascending in step.
+    blanked : ndarray of bool, same shape, optional
+        Steps in which the IO channel is blanked; else in none.
     seed : int
         What it was drawn from, for messages.
     again : str
@@ -72,6 +76,7 @@ class Scenario:
     writes: Sequence[Write] = ()
     seed: int = 0
     again: str = ""
+    blanked: npt.NDArray[np.bool_] | None = None
 
     @property
     def steps(self) -> int:
@@ -83,22 +88,45 @@ class Scenario:
 
 
 def expected_signals(scenario: Scenario) -> Signals:
-    """Every internal signal of the fixed-point model, shape (steps, channels), plus `response`."""
+    """Every internal signal of the fixed-point model, shape (steps, channels), plus `response`.
+
+    Where the configuration recalibrates also ``recalibrations``, as :func:`record.read_recalibrations`.
+    """
     model = MicrocircuitFixed(scenario.config, scenario.channels)
-    held = {
-        Parameter.WEIGHT: model.weight,
-        Parameter.POTENTIATION: model.potentiation,
-        Parameter.DEPRESSION: model.depression,
-    }
+    blanked = np.zeros_like(scenario.io) if scenario.blanked is None else scenario.blanked
+    outcomes: list[Outcome[np.int64]] = []
     cuts = sorted({0, scenario.steps, *(write.step for write in scenario.writes)})
     parts: list[Any] = []
     for start, stop in itertools.pairwise(cuts):
         for write in scenario.writes:
             if write.step == start:
-                held[write.parameter][write.channel] = write.word
-        parts.append(model.process(scenario.pn[start:stop], scenario.io[start:stop], trace=True).signals)
+                _apply(write, model)
+        part = slice(start, stop)
+        response = model.process(scenario.pn[part], scenario.io[part], blanked=blanked[part], trace=True)
+        parts.append(response.signals)
+        outcomes += response.recalibrations
     joined = {name: np.concatenate([part[name] for part in parts]) for name in SIGNALS}
-    return joined | {"response": joined["cr"]}
+    joined["response"] = joined["cr"]
+    if model.recalibration is not None:
+        joined["recalibrations"] = recalibration_rows(outcomes)
+    return joined
+
+
+def _apply(write: Write, model: MicrocircuitFixed) -> None:
+    """Do in the model what an access does in the gateware."""
+    row = write.parameter.row
+    if row is not None:
+        recalibration = model.recalibration
+        assert isinstance(recalibration, RecalibrationFixed)
+        recalibration.words[write.channel, row] = write.word
+        recalibration.interrupt(write.channel)
+        return
+    held = {
+        Parameter.WEIGHT: model.weight,
+        Parameter.POTENTIATION: model.potentiation,
+        Parameter.DEPRESSION: model.depression,
+    }
+    held[write.parameter][write.channel] = write.word
 
 
 def core_verilog(config: ChipConfig, channels: int) -> str:
@@ -125,6 +153,7 @@ def replay_design(config: ChipConfig, channels: int, *, waves: bool = False) -> 
             "CHANNELS": channels,
             "CHANNEL_BITS": channel_shape(channels).width,
             "WORD_BITS": word_width(config),
+            "PARAMETER_BITS": Shape.cast(Parameter).width,
         },
         waves=waves,
     )
@@ -163,7 +192,8 @@ def replay(
     Returns
     -------
     dict of str to ndarray of int64, shape (steps, channels)
-        Raw words by the names of ``golden_model.microcircuit.SIGNALS``, plus `response`.
+        Raw words by the names of ``golden_model.microcircuit.SIGNALS``, plus `response`; and
+        ``recalibrations``, where the configuration has them enabled.
 
     Raises
     ------
@@ -181,6 +211,7 @@ def replay(
         plusargs = [
             f"+stimulus={folder / 'stimulus.bin'}",
             f"+record={record}",
+            f"+recalibrations={folder / 'recalibrations.bin'}",
             f"+steps={scenario.steps}",
             f"+cycles={_cycle_limit(scenario)}",
         ]
@@ -196,19 +227,24 @@ def replay(
             environment |= {
                 "MICROZONE_EXPECTED": str(folder / "expected.npz"),
                 "MICROZONE_RECORD": str(record),
+                "MICROZONE_RECALIBRATIONS": str(folder / "recalibrations.bin"),
                 "MICROZONE_CONFIG": scenario.config.to_toml(),
                 "MICROZONE_AGAIN": f"seed {scenario.seed}, again with: {scenario.again}",
             }
         bytes_a_step = (24 if full else 8) * scenario.channels
         with _polled(record, bytes_a_step, progress):
             simulator.replay(design, folder, plusargs=plusargs, environment=environment)
-        return read_record(record, scenario.config, scenario.channels, full=full)
+        signals = read_record(record, scenario.config, scenario.channels, full=full)
+        if scenario.config.recalibration.enabled:
+            signals["recalibrations"] = read_recalibrations(folder / "recalibrations.bin")
+        return signals
 
 
 def _cycle_limit(scenario: Scenario) -> int:
     """Clock cycles that the replay of a scenario takes at the very most."""
     timing = Timing(scenario.config, scenario.channels)
-    records = np.count_nonzero(scenario.pn) + np.count_nonzero(scenario.io) + len(scenario.writes)
+    events = sum(np.count_nonzero(detections) for _, detections in _kinds(scenario))
+    records = events + len(scenario.writes)
     waiting = timing.cycles_per_step + 4
     return int(timing.initialise_cycles + (scenario.steps + 2 + records) * waiting + _POLL_CYCLES)
 
@@ -224,13 +260,19 @@ def _write_stimulus(path: Path, scenario: Scenario) -> None:
         record["parameter"], record["kind"] = write.parameter.value, _WRITE
         record["word"] = write.word % 2**64  # two's complement
     parts = [writes]
-    for kind, detections in ((EventKind.PN, scenario.pn), (EventKind.IO, scenario.io)):
+    for kind, detections in _kinds(scenario):
         steps, channels = np.nonzero(detections)
         part = np.zeros(steps.size, layout)
         part["step"], part["channel"], part["kind"] = steps, channels, kind.value
         parts.append(part)
     records = np.concatenate(parts)  # in native byte order, whatever the parts have
     records[np.argsort(records["step"], kind="stable")].astype(layout).tofile(path)
+
+
+def _kinds(scenario: Scenario) -> list[tuple[EventKind, npt.NDArray[np.bool_]]]:
+    """What is sent, by kind."""
+    kinds = [(EventKind.PN, scenario.pn), (EventKind.IO, scenario.io)]
+    return kinds if scenario.blanked is None else [*kinds, (EventKind.BLANKED, scenario.blanked)]
 
 
 def _write_expected(path: Path, signals: Signals) -> None:

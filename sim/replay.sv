@@ -3,8 +3,11 @@
 // Python touches the simulation at its start and its end only, so a long session runs at the simulator's
 // own speed. Files and options come as plusargs:
 //   +stimulus=FILE  records of 128 bits, big-endian, ascending in step:
-//                   step[32] channel[16] parameter[8] kind[8] word[64];  kind 0 PN, 1 IO, 3 parameter write
+//                   step[32] channel[16] parameter[8] kind[8] word[64];  kind 0 PN, 1 IO, 3 blanked,
+//                   255 parameter write
 //   +record=FILE    out: 64 bits a commit, or 192 with +full, native 32-bit words, low word first
+//   +recalibrations=FILE  out: 256 bits a recalibration: step[32] channel[16] status[16] rate[64] potentiation[64]
+//                   depression[64], in the order and words of +record
 //   +steps=N        steps to run
 //   +cycles=N       clock cycles after which the core hangs (who starts the simulation watches them)
 //   +expected=FILE  records of 192 bits, big-endian, one a commit: shown beside the actual signals
@@ -14,7 +17,8 @@
 module replay #(
     parameter CHANNELS = 1,
     parameter CHANNEL_BITS = 1,
-    parameter WORD_BITS = 32
+    parameter WORD_BITS = 32,
+    parameter PARAMETER_BITS = 5
 );
     reg clk = 0;
     always #1 clk = ~clk;
@@ -24,7 +28,7 @@ module replay #(
     reg events_valid = 0;
     reg [CHANNEL_BITS+1:0] events_payload = 0;
     reg access_valid = 0;
-    reg [WORD_BITS+CHANNEL_BITS+2:0] access_payload = 0;
+    reg [WORD_BITS+CHANNEL_BITS+PARAMETER_BITS:0] access_payload = 0;
 
     wire events_ready, access_ready, responses_valid, readback_valid, busy, overrun, rejected;
     wire [CHANNEL_BITS+1:0] responses_payload;
@@ -37,6 +41,10 @@ module replay #(
     wire [63:0] scaled;
     wire active, plasticity_trace, delayed_inhibition, gated_io, below, cr, inhibition;
 
+    wire recalibrated_valid;
+    wire [15:0] recalibrated_channel, recalibrated_status;
+    wire [63:0] recalibrated_rate, recalibrated_potentiation, recalibrated_depression;
+
     microcircuit dut (
         .clk(clk), .rst(rst), .tick(tick),
         .events__valid(events_valid), .events__ready(events_ready), .events__payload(events_payload),
@@ -48,6 +56,10 @@ module replay #(
         .commit__delayed_inhibition(delayed_inhibition), .commit__gated_io(gated_io),
         .commit__weight(weight), .commit__scaled(scaled), .commit__below(below), .commit__cr(cr),
         .commit__inhibition(inhibition),
+        .recalibrated__valid(recalibrated_valid), .recalibrated__channel(recalibrated_channel),
+        .recalibrated__status(recalibrated_status), .recalibrated__rate(recalibrated_rate),
+        .recalibrated__potentiation(recalibrated_potentiation),
+        .recalibrated__depression(recalibrated_depression),
         .busy(busy), .overrun(overrun), .rejected(rejected)
     );
 
@@ -61,7 +73,7 @@ module replay #(
 
     string path;
     reg [191:0] actual = 0, expected = 0;
-    integer stimulus_file, record_file, expected_file = 0, count;
+    integer stimulus_file, record_file, recalibration_file, expected_file = 0, count;
     reg full;
     reg [31:0] steps, step = 0;
     reg [127:0] pending;
@@ -89,10 +101,12 @@ module replay #(
         stimulus_file = $fopen(path, "rb");
         if (!$value$plusargs("record=%s", path)) failed = 1;
         record_file = $fopen(path, "wb");
+        if (!$value$plusargs("recalibrations=%s", path)) failed = 1;
+        recalibration_file = $fopen(path, "wb");
         if (!$value$plusargs("steps=%d", steps)) failed = 1;
         full = $test$plusargs("full");
         if ($value$plusargs("expected=%s", path)) expected_file = $fopen(path, "rb");
-        if (stimulus_file == 0 || record_file == 0) failed = 1;
+        if (stimulus_file == 0 || record_file == 0 || recalibration_file == 0) failed = 1;
         if ($value$plusargs("waves=%s", path)) begin
             $dumpfile(path);
             $dumpvars(0, replay);
@@ -110,10 +124,11 @@ module replay #(
                 end
             end
             NEXT:
-                if (due && pending_kind == 3) begin
+                if (due && pending_kind == 255) begin
                     access_valid <= 1;
                     access_payload <= {
-                        pending[WORD_BITS-1:0], 1'b1, pending_parameter[1:0], pending_channel[CHANNEL_BITS-1:0]
+                        pending[WORD_BITS-1:0], 1'b1, pending_parameter[PARAMETER_BITS-1:0],
+                        pending_channel[CHANNEL_BITS-1:0]
                     };
                     phase <= WRITE;
                 end else if (due) begin
@@ -122,6 +137,7 @@ module replay #(
                     phase <= EVENT;
                 end else if (step == steps) begin
                     $fclose(record_file);
+                    $fclose(recalibration_file);
                     phase <= DONE;
                 end else begin
                     tick <= 1;
@@ -154,6 +170,11 @@ module replay #(
             actual <= committed;
             if (expected_file != 0) count = $fread(expected, expected_file);
         end
+        if (recalibrated_valid)
+            $fwrite(recalibration_file, "%u", {
+                recalibrated_depression, recalibrated_potentiation, recalibrated_rate,
+                recalibrated_status, recalibrated_channel, step + 32'd1
+            });
         if (overrun || rejected) failed <= 1;
     end
 

@@ -1,4 +1,4 @@
-"""What the benches of the microcircuit run: random, corner and saturating detections, seeded."""
+"""What the benches of the microcircuit run: random, corner, saturating and recalibrating, seeded."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import numpy as np
 
 from ..gateware.microcircuit import Parameter
 from ..golden_model.config import ChipConfig
+from ..golden_model.recalibration import least_determinant
 from .replay import Scenario, Write
 
-__all__ = ["CONFIGS", "scenarios"]
+__all__ = ["CONFIGS", "coefficient_set", "scenarios"]
 
 CONFIGS = {
     "default": ChipConfig.make(),
@@ -30,6 +31,40 @@ CONFIGS = {
             "threshold": "UQ(1,12)",
             "potentiation": "UQ(0,12)",
             "depression": "UQ(1,10)",
+        },
+    ),
+    # A short period, and rates up to most of a detection a step.
+    "adaptive": ChipConfig.make(
+        recalibration={
+            "enabled": True,
+            "period_s": 0.4,
+            "rate_min_hz": 5.0,
+            "rate_max_hz": 400.0,
+            "alpha": (1e-4, 2e-6, 0.0),
+            "beta": (1.0, -4e-3, 1e-5),
+            "gamma": (0.02, 1e-5),
+        },
+    ),
+    # The same with narrow words, the two of δ unlike, and all periods to the last step taken up by visits.
+    "narrow": ChipConfig.make(
+        trace={"duration_s": 0.022},
+        noi={"delay_s": 0.006},
+        recalibration={
+            "enabled": True,
+            "period_s": 0.26,
+            "rate_min_hz": 0.0,
+            "rate_max_hz": 200.0,
+            "alpha": (1e-3, 0.0, 1e-7),
+            "beta": (2e3, -4.0, 1e-2),
+            "gamma": (40.0, -0.05),
+        },
+        plasticity={"potentiation": 2**-10, "depression": 0.25},
+        formats={
+            "weight": "UQ(0,24)",
+            "potentiation": "UQ(0,20)",
+            "depression": "UQ(2,14)",
+            "rate": "UQ(0,11)",
+            "coefficient": "SQ(1,15)",
         },
     ),
 }
@@ -52,11 +87,17 @@ def scenarios(config: ChipConfig, channels: int, seed: int, *, steps: int = 1500
         Length of each.
     """
     rng = np.random.default_rng(seed)
-    return [
+    kinds = [
         _random(config, channels, steps, seed, rng),
         _corner(config, channels, steps, seed),
         _saturating(config, channels, steps, seed, rng),
     ]
+    if config.recalibration.enabled:
+        kinds.append(_recalibrating(config, channels, steps, seed, rng))
+    return kinds
+
+
+_PLASTIC = (Parameter.WEIGHT, Parameter.POTENTIATION, Parameter.DEPRESSION)
 
 
 def _random(config: ChipConfig, channels: int, steps: int, seed: int, rng: np.random.Generator) -> Scenario:
@@ -66,7 +107,7 @@ def _random(config: ChipConfig, channels: int, steps: int, seed: int, rng: np.ra
     writes = []
     for index, step in enumerate(moments):
         channel = index % channels
-        for parameter in Parameter:
+        for parameter in _PLASTIC:
             writes.append(Write(int(step), channel, parameter, _random_word(config, parameter, rng)))
     return Scenario("random", config, pn, io, writes, seed)
 
@@ -117,3 +158,71 @@ def _saturating(
         up = formats.potentiation.raw_max >> (0, 2, 4)[channel % 3]
         writes.append(Write(0, channel, Parameter.POTENTIATION, up))
     return Scenario("saturating", config, pn, io, writes, seed)
+
+
+def _recalibrating(
+    config: ChipConfig, channels: int, steps: int, seed: int, rng: np.random.Generator
+) -> Scenario:
+    """Coefficients of every kind, often written in mid-visit; rates from none to all; blanked for long."""
+    period = config.recalibration_steps
+    shape = (steps, channels)
+    pn = rng.random(shape) < 0.02
+    stretch = -(-steps // period) + 1
+    # A rate and a share of blanked steps for each period of each channel, the extremes included.
+    rates = rng.choice((0.0, 0.02, 0.1, 0.2, 0.3, 1.0), (stretch, channels)).repeat(period, axis=0)[:steps]
+    hidden = rng.choice((0.0, 0.0, 0.0, 0.2, 0.9, 1.0), (stretch, channels)).repeat(period, axis=0)[:steps]
+    # New coefficients for most visits, a few of them in the midst of one.
+    moments = rng.integers(0, steps, -(-stretch // 4))
+    starts = np.arange(1, stretch).repeat(channels) * period
+    moments = np.sort(np.concatenate([moments, starts[rng.random(starts.size) < 0.8]]))
+    writes = []
+    for moment in moments[moments < steps]:
+        channel = int(rng.integers(channels))
+        for parameter, word in coefficient_set(config, rng).items():
+            writes.append(Write(int(moment), channel, parameter, word))
+    return Scenario(
+        "recalibrating", config, pn, rng.random(shape) < rates, writes, seed,
+        blanked=rng.random(shape) < hidden,
+    )  # fmt: skip
+
+
+def coefficient_set(config: ChipConfig, rng: np.random.Generator) -> dict[Parameter, int]:
+    """Raw words of all coefficients: mostly such that δp and δd fit, and else as bad as they can be.
+
+    Parameters
+    ----------
+    config : ChipConfig
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    dict of Parameter to int
+    """
+    formats = config.formats
+    fmt = formats.coefficient
+    words = {
+        parameter: int(rng.integers(fmt.raw_min, fmt.raw_max, endpoint=True))
+        for parameter in Parameter
+        if parameter.row is not None
+    }
+    exponents = rng.integers(-128, 128, 3)
+    kind = rng.choice(("sound", "sound", "sound", "wild", "determinant", "largest", "zero"))
+    if kind in ("sound", "determinant"):
+        for parameter in (Parameter.ALPHA_0, Parameter.BETA_0, Parameter.GAMMA_0):
+            words[parameter] = abs(words[parameter]) | fmt.raw_max + 1 >> 1
+            words[parameter] = min(words[parameter], fmt.raw_max)
+        for parameter in (Parameter.ALPHA_1, Parameter.ALPHA_2, Parameter.BETA_1, Parameter.BETA_2):
+            words[parameter] >>= 2
+        beta = int(rng.integers(-20, 20))
+        exponents = np.array([beta - int(rng.integers(1, 20)), beta, beta - int(rng.integers(0, 10))])
+    if kind == "determinant":  # 0 or next to it, where a wrong comparison shows
+        least = least_determinant(config)
+        near = (0, 1, least - 1, least, least + 1, -1, fmt.raw_min)
+        words[Parameter.BETA_0] = int(rng.choice(near))
+        words[Parameter.BETA_1] = words[Parameter.BETA_2] = 0
+    if kind in ("largest", "zero"):
+        for parameter in words:
+            words[parameter] = fmt.raw_max if kind == "largest" else 0
+        exponents = rng.choice((-128, -1, 0, 127), 3)
+    names = (Parameter.ALPHA_EXPONENT, Parameter.BETA_EXPONENT, Parameter.GAMMA_EXPONENT)
+    return words | {name: int(exponent) for name, exponent in zip(names, exponents, strict=True)}

@@ -14,6 +14,7 @@ import numpy as np
 from amaranth.sim import Simulator
 from microzone.gateware import event_banks, microcircuit
 from microzone.golden_model.microcircuit import SIGNALS
+from microzone.sim.comparison import RECALIBRATION
 from microzone.sim.replay import Scenario
 
 
@@ -21,13 +22,15 @@ def simulate(core: Any, scenario: Scenario) -> dict[str, np.ndarray]:
     """Every signal of every step, shape (steps, channels), plus the CRs that left on the stream."""
     shape = (scenario.steps, scenario.channels)
     record = {name: np.zeros(shape, np.int64) for name in (*SIGNALS, "response")}
+    recalibrations = []
+    blanked = np.zeros(shape, bool) if scenario.blanked is None else scenario.blanked
 
     async def bench(ctx: Any) -> None:
         ctx.set(core.responses.ready, 1)
         for step in range(scenario.steps):
             for write in (write for write in scenario.writes if write.step == step):
                 await access(ctx, core, write.channel, write.parameter.value, write.word)
-            for kind, detections in ((0, scenario.pn), (1, scenario.io)):
+            for kind, detections in ((0, scenario.pn), (1, scenario.io), (3, blanked)):
                 for channel in np.flatnonzero(detections[step]):
                     await send(ctx, core, int(channel), kind)
             ctx.set(core.tick, 1)
@@ -40,12 +43,17 @@ def simulate(core: Any, scenario: Scenario) -> dict[str, np.ndarray]:
                 for name in SIGNALS:
                     record[name][step, channel] = ctx.get(getattr(core.commit, name))
                 record["response"][step, channel] = ctx.get(core.responses.valid)
+                if ctx.get(core.recalibrated.valid):
+                    words = [ctx.get(getattr(core.recalibrated, name)) for name in RECALIBRATION[1:]]
+                    recalibrations.append([step + 1, *words])
                 await ctx.tick()
 
     simulator = Simulator(core)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
+    if scenario.config.recalibration.enabled:
+        record["recalibrations"] = np.array(recalibrations, np.int64).reshape(-1, len(RECALIBRATION))
     return record
 
 

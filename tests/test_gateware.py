@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from microzone.gateware import Microcircuit, StepTimer
 from microzone.gateware.delay_line import DelayLine
 from microzone.golden_model import ChipConfig, ConfigError
-from microzone.sim.comparison import first_difference
+from microzone.sim.comparison import first_difference, first_recalibration
 from microzone.sim.replay import Scenario, expected_signals
 from microzone.sim.scenarios import CONFIGS, scenarios
 from support import PROCESSES, mutant, simulate
@@ -23,7 +23,10 @@ def difference(core: Any, scenario: Scenario) -> str | None:
     expected = expected_signals(scenario)
     if not np.array_equal(got["response"], expected["response"]):
         return "responses"
-    return first_difference(expected, got, scenario.config)
+    found = first_difference(expected, got, scenario.config)
+    if found is None and scenario.config.recalibration.enabled:
+        found = first_recalibration(expected["recalibrations"], got["recalibrations"])
+    return found
 
 
 @pytest.mark.parametrize(

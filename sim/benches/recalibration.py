@@ -1,0 +1,153 @@
+"""The evaluator of the recalibration by itself: what it computes, and how long it takes.
+
+Compared with ``RecalibrationFixed.evaluate``. Environment: ``MICROZONE_CONFIG`` (TOML) and
+``MICROZONE_CHANNELS``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import Any
+
+import cocotb
+import numpy as np
+from cocotb.clock import Clock
+from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
+from microzone.gateware.events import channel_shape
+from microzone.gateware.rational import ROW_BITS
+from microzone.golden_model.config import ChipConfig
+from microzone.golden_model.recalibration import (
+    RecalibrationFixed,
+    Row,
+    Status,
+    count_bits,
+    evaluation_cycles,
+)
+from microzone.sim.drivers import Clocked
+from microzone.sim.scenarios import coefficient_set
+
+_PERIOD_NS = 10
+_TIMEOUT_MS = 20
+_EVALUATIONS = 300
+
+
+class Bench:
+    """The evaluator, and the fixed-point model beside it."""
+
+    def __init__(self, dut: Any) -> None:
+        self.dut = dut
+        self.rng = np.random.default_rng(cocotb.RANDOM_SEED)
+        self.config = ChipConfig.from_toml(os.environ["MICROZONE_CONFIG"])
+        self.channels = int(os.environ["MICROZONE_CHANNELS"])
+        self.model = RecalibrationFixed(self.config, self.channels)
+        self.clock = Clocked(dut.clk, _PERIOD_NS)
+        self.seed = f"seed {cocotb.RANDOM_SEED}; {os.environ['MICROZONE_AGAIN']}"
+
+    async def start(self) -> None:
+        """Clock, reset, and the configured coefficients."""
+        for name in (
+            "start",
+            "channel",
+            "count",
+            "observed",
+            "lend",
+            "write",
+            "clear",
+            "address",
+            "write_data",
+        ):
+            getattr(self.dut, name).value = 0
+        self.dut.rst.value = 1
+        Clock(self.dut.clk, _PERIOD_NS, "ns").start()
+        for _ in range(2):
+            await FallingEdge(self.dut.clk)
+        self.dut.rst.value = 0
+        self.dut.clear.value = 1
+        for address in range(1 << ROW_BITS + channel_shape(self.channels).width):
+            self.dut.address.value = address
+            await FallingEdge(self.dut.clk)
+        self.dut.clear.value = 0
+
+    async def write(self, channel: int, row: Row, word: int) -> None:
+        """Write a coefficient, in the model too."""
+        self.model.words[channel, row] = word
+        self.dut.address.value = row | channel << ROW_BITS
+        self.dut.write_data.value = word % (1 << self.config.formats.coefficient.width)
+        self.dut.write.value = 1
+        await FallingEdge(self.dut.clk)
+        self.dut.write.value = 0
+
+    async def read(self, channel: int, row: Row) -> int:
+        """Borrow the memory for one cycle; the word that it answers."""
+        self.dut.address.value = row | channel << ROW_BITS
+        self.dut.lend.value = 1
+        await FallingEdge(self.dut.clk)
+        self.dut.lend.value = 0
+        await ReadOnly()
+        word = int(self.dut.read_data.value)
+        await FallingEdge(self.dut.clk)
+        width = self.config.formats.coefficient.width
+        return word - (word >> width - 1 << width)
+
+    async def evaluate(self, channel: int, count: int, observed: int, *, reads: bool) -> Status:
+        """One evaluation, compared; `reads` borrows the memory in every second cycle."""
+        for name, value in (("channel", channel), ("count", count), ("observed", observed), ("start", 1)):
+            getattr(self.dut, name).value = value
+        began = self.clock.cycle
+        await FallingEdge(self.dut.clk)
+        for name in ("start", "channel", "count", "observed"):
+            getattr(self.dut, name).value = 0
+        await ReadOnly()
+        if not int(self.dut.done.value):
+            if reads:
+                while not int(self.dut.done.value):
+                    await FallingEdge(self.dut.clk)
+                    row = Row(int(self.rng.choice(list(Row))))
+                    word = await self.read(channel, row)
+                    assert word == self.model.words[channel, row], f"{row.name} read back wrong; {self.seed}"
+                    await ReadOnly()
+            else:
+                await RisingEdge(self.dut.done)
+        taken = self.clock.cycle - began
+        limit = evaluation_cycles(self.config)
+        assert taken <= limit, f"an evaluation took {taken} cycles, stated are {limit}; {self.seed}"
+        status, rate, plasticity = self.model.evaluate(channel, count, observed)
+        got = (int(self.dut.status.value), int(self.dut.rate.value))
+        about = (
+            f"{count} detections in {observed} steps, words {self.model.words[channel].tolist()}; {self.seed}"
+        )
+        assert got == (status, rate), f"(status, rate) {got}, expected {(int(status), rate)}: {about}"
+        if plasticity is not None:
+            words = (int(self.dut.potentiation.value), int(self.dut.depression.value))
+            assert words == plasticity, f"(δp, δd) {words}, expected {plasticity}: {about}"
+        await FallingEdge(self.dut.clk)
+        return Status(status)
+
+
+@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+async def equal_to_the_model(dut: Any) -> None:
+    """Any coefficients, any counts: status, rate, δp and δd are the model's, within the stated cycles."""
+    bench = Bench(dut)
+    await bench.start()
+    config, rng = bench.config, bench.rng
+    longest = (1 << count_bits(config)) - 1
+    per_step = config.recalibration.rate_max_hz * config.time.step_s
+    seen: Counter[Status] = Counter()
+    for index in range(_EVALUATIONS):
+        channel = int(rng.integers(bench.channels))
+        if index >= 8:
+            for parameter, word in coefficient_set(config, rng).items():
+                assert parameter.row is not None
+                await bench.write(channel, parameter.row, word)
+        observed = int(
+            rng.choice((0, 1, longest, rng.integers(1, longest, endpoint=True)), p=(0.05, 0.05, 0.1, 0.8))
+        )
+        sensible = int(observed * per_step * rng.random())
+        count = int(rng.choice((0, observed, sensible), p=(0.05, 0.05, 0.9)))
+        seen[await bench.evaluate(channel, count, observed, reads=index % 5 == 0)] += 1
+    every = set(Status) - {Status.NEVER, Status.INTERRUPTED}
+    if not config.recalibration.rate_min_hz and per_step > 0.5:
+        every.discard(Status.RATE)
+    assert set(seen) >= every, f"the stimulus met only {dict(seen)}; {bench.seed}"
+    dut._log.info(f"statuses: {dict(seen)}")
