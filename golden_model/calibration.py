@@ -39,13 +39,23 @@ from .recalibration import Coefficients
 __all__ = [
     "CalibrationError",
     "Goals",
+    "IoCounts",
     "PlasticityEvents",
+    "PnCounts",
     "TrainingCounts",
     "calibrate",
+    "check_session",
     "check_working_range",
     "coefficients",
+    "count_io",
+    "count_pn",
+    "determine",
     "eligible_steps",
+    "expected_error",
+    "io_quality",
+    "pair_counts",
     "plasticity_events",
+    "pn_quality",
     "residual",
     "solve",
 ]
@@ -146,6 +156,33 @@ class TrainingCounts:
     spontaneous_s: float
 
 
+@dataclass(frozen=True)
+class PnCounts:
+    """What the PN detections of a session give, whatever the IO detects.
+
+    Attributes
+    ----------
+    eligible : ndarray of bool, shape (n_steps,)
+        Π of the paired trials.
+    paired_steps : float
+        Its unblanked steps a trial: P̄1 and P̄2.
+    spontaneous_s : float
+        Unblanked time with Π = 1 in the spontaneous period: P̄3, and k.
+    """
+
+    eligible: npt.NDArray[np.bool_]
+    paired_steps: float
+    spontaneous_s: float
+
+
+@dataclass(frozen=True)
+class IoCounts:
+    """What the IO detections of a session give: those that count, and the spontaneous rate."""
+
+    steps: Steps
+    rate_hz: float
+
+
 def eligible_steps(pn: Steps, n_steps: int, config: ChipConfig) -> npt.NDArray[np.bool_]:
     """Π of these PN detections: the convolution with the eligibility waveform ε, one bool a step."""
     delay, length = config.eligibility_delay_steps, config.trace_steps
@@ -178,49 +215,85 @@ def plasticity_events(
     CalibrationError
         If a part of the session, or every detection of a kind, is missing.
     """
+    start = check_session(events)
+    plasticity = pair_counts(count_pn(events, config), count_io(events, config), events, config, noi_pass)
+    return TrainingCounts(
+        plasticity,
+        pn_quality(events, config),
+        io_quality(events, config),
+        int(events.cs.size),
+        (events.n_steps - start) * config.time.step_s,
+    )
+
+
+def count_pn(events: Events, config: ChipConfig) -> PnCounts:
+    """The part of :func:`plasticity_events` that needs the PN detections alone."""
     step_s = config.time.step_s
-    start = _check_session(events)
-    pn, io = events.pn, events.io[~events.blanked_steps[events.io]]
-    evoked = pn[_in_window(pn, events.cs, PN_QUALITY, step_s)]
+    start, quiet = check_session(events), ~events.blanked_steps
+    evoked = events.pn[_in_window(events.pn, events.cs, PN_QUALITY, step_s)]
     if not evoked.size:
         first, last = PN_QUALITY.window_s
         raise CalibrationError(
             f"no PN detection {1000 * first:g} to {1000 * last:g} ms after any of the {events.cs.size} CS: "
             f"lower the PN threshold, or move the electrode; {_more_trials(events.cs.size)}"
         )
-    quiet = ~events.blanked_steps
-    paired = eligible_steps(evoked, events.n_steps, config)
-    spontaneous = eligible_steps(pn[pn >= start], events.n_steps, config)
-    quiet_s = np.count_nonzero(quiet[start:]) * step_s
-    rate_hz = np.count_nonzero(io >= start) / quiet_s if quiet_s else 0.0
-    trials = int(events.cs.size)
-    eligible = np.count_nonzero(paired & quiet) / trials
+    _check_sees_cs(events, config)
+    eligible = eligible_steps(evoked, events.n_steps, config)
+    spontaneous = eligible_steps(events.pn[events.pn >= start], events.n_steps, config)
     seconds = np.count_nonzero(spontaneous & quiet) * step_s
-    length_s = (events.n_steps - start) * step_s
-    for detected, name in ((seconds, "PN"), (rate_hz, "IO")):
-        if not detected:
-            raise CalibrationError(
-                f"no spontaneous {name} detection in {length_s:.3g} s without stimuli: record "
-                f"{max(_PAPER_SPONTANEOUS_S - length_s, 2 * length_s):.3g} s more, or lower the {name} "
-                "threshold"
-            )
-    plasticity = PlasticityEvents(
-        p_bar=(eligible, eligible, seconds / step_s),
-        d_bar=(np.count_nonzero(paired[io]) / trials, eligible * step_s * rate_hz * noi_pass),
-        k=seconds,
-        io_rate_hz=rate_hz,
-    )
-    return TrainingCounts(
-        plasticity,
-        _quality(pn, events.cs, events, PN_QUALITY, step_s),
-        _quality(io, events.us, events, IO_QUALITY, step_s),
-        trials,
-        length_s,
+    if not seconds:
+        raise _no_spontaneous("PN", events, config)
+    return PnCounts(eligible, np.count_nonzero(eligible & quiet) / events.cs.size, seconds)
+
+
+def count_io(events: Events, config: ChipConfig) -> IoCounts:
+    """The part of :func:`plasticity_events` that needs the IO detections alone."""
+    start, blanked = check_session(events), events.blanked_steps
+    io = events.io[~blanked[events.io]]
+    detected = np.count_nonzero(io >= start)
+    if not detected:
+        raise _no_spontaneous("IO", events, config)
+    return IoCounts(io, detected / (np.count_nonzero(~blanked[start:]) * config.time.step_s))
+
+
+def pair_counts(
+    pn: PnCounts, io: IoCounts, events: Events, config: ChipConfig, noi_pass: float
+) -> PlasticityEvents:
+    """The plasticity events of both channels together; no detection of `events` is looked at."""
+    step_s = config.time.step_s
+    return PlasticityEvents(
+        p_bar=(pn.paired_steps, pn.paired_steps, pn.spontaneous_s / step_s),
+        d_bar=(
+            np.count_nonzero(pn.eligible[io.steps]) / events.cs.size,
+            pn.paired_steps * step_s * io.rate_hz * noi_pass,
+        ),
+        k=pn.spontaneous_s,
+        io_rate_hz=io.rate_hz,
     )
 
 
-def _check_session(events: Events) -> int:
-    """The start of the spontaneous period, if the session has all parts."""
+def _check_sees_cs(events: Events, config: ChipConfig) -> None:
+    """CalibrationError unless a CS is detected more often than chance would in the same window."""
+    quality, trials = pn_quality(events, config), events.cs.size
+    chance = -math.expm1(-quality.far_hz * (quality.window_s[1] - quality.window_s[0]))
+    if quality.tdr <= chance + _SURE * math.sqrt(chance * (1 - chance) / trials):
+        raise CalibrationError(
+            f"{quality.tdr:.0%} of {trials} CS are detected, where {quality.far_hz:.3g} Hz of false alarms "
+            f"detect {chance:.0%} by chance: the PN channel does not see the CS; raise the PN threshold, or "
+            f"{_more_trials(trials)}"
+        )
+
+
+def _no_spontaneous(name: str, events: Events, config: ChipConfig) -> CalibrationError:
+    length_s = (events.n_steps - check_session(events)) * config.time.step_s
+    return CalibrationError(
+        f"no spontaneous {name} detection in {length_s:.3g} s without stimuli: record "
+        f"{max(_PAPER_SPONTANEOUS_S - length_s, 2 * length_s):.3g} s more, or lower the {name} threshold"
+    )
+
+
+def check_session(events: Events) -> int:
+    """The start of the spontaneous period; CalibrationError if a part of the session is missing."""
     start = events.spontaneous_start
     if start is None:
         raise CalibrationError(
@@ -250,6 +323,17 @@ def _in_window(
     first, stop = (round(seconds / step_s) for seconds in quality.window_s)
     trigger = np.searchsorted(triggers, steps - first, side="right") - 1
     return (trigger >= 0) & (steps < triggers[trigger] + stop)
+
+
+def pn_quality(events: Events, config: ChipConfig) -> DetectionQuality:
+    """Measured TDR and FAR of the PN detections, in the paper's window after each CS."""
+    return _quality(events.pn, events.cs, events, PN_QUALITY, config.time.step_s)
+
+
+def io_quality(events: Events, config: ChipConfig) -> DetectionQuality:
+    """Measured TDR and FAR of the IO detections that count, in the paper's window after each US."""
+    io = events.io[~events.blanked_steps[events.io]]
+    return _quality(io, events.us, events, IO_QUALITY, config.time.step_s)
 
 
 def _quality(
@@ -300,6 +384,37 @@ def residual(plasticity: PlasticityEvents, goals: Goals) -> float:
     return float(np.linalg.norm(rows @ solve(plasticity, goals, plasticity.io_rate_hz) - right))
 
 
+def expected_error(plasticity: PlasticityEvents, goals: Goals, trials: int, between: float) -> float:
+    """The residual, and the chance that is in a calibration from so few trials, in w a trial.
+
+    Depressions are counts, so that what they do to w in `trials` trials varies by chance as δd²·(their
+    number).
+    Without it the smallest residual is one of many that are 0 by accident, whatever the channels detect.
+
+    Parameters
+    ----------
+    plasticity : PlasticityEvents
+    goals : Goals
+    trials : int
+        Paired trials of the session.
+    between : float
+        Depressions by false alarms of both channels in the time of a trial.
+
+    Returns
+    -------
+    float
+        √(residual² + δd²·(D̄1 + D̄2 + 2·between)/trials).
+
+    Raises
+    ------
+    CalibrationError
+        If the system is singular.
+    """
+    _, depression = solve(plasticity, goals, plasticity.io_rate_hz)
+    variance = depression**2 * (sum(plasticity.d_bar) + 2 * between) / trials
+    return math.sqrt(residual(plasticity, goals) ** 2 + variance)
+
+
 def coefficients(plasticity: PlasticityEvents, goals: Goals) -> Coefficients:
     """The eight coefficients: :func:`solve` for every IO rate at once.
 
@@ -307,8 +422,9 @@ def coefficients(plasticity: PlasticityEvents, goals: Goals) -> Coefficients:
     (signs mended, see :func:`solve` for what they are tested against) become sums without cancellation::
 
         β0 = c1·c2·m² + c3·P̄3²·(c1·D̄1² + c2·D̄2²)    α0 = c1·c2·m·(D̄2·b1 - D̄1·b2)
-        β1 = -2·c3·P̄3·k·(c1·P̄1·D̄1 + c2·P̄2·D̄2)     α1 = -c3·P̄3·k·v       γ0 = c1·c2·m·(P̄2·b1 - P̄1·b2)
-        - c3·P̄3²·v β2 = c3·k²·(c1·P̄1² + c2·P̄2²)                 α2 = c3·k²·u         γ1 = c3·P̄3·k·u
+        β1 = -2·c3·P̄3·k·(c1·P̄1·D̄1 + c2·P̄2·D̄2)       α1 = -c3·P̄3·k·v
+        β2 = c3·k²·(c1·P̄1² + c2·P̄2²)                 α2 = c3·k²·u
+        γ0 = c1·c2·m·(P̄2·b1 - P̄1·b2) - c3·P̄3²·v      γ1 = c3·P̄3·k·u
     """
     (c1, c2, c3), (b1, b2), k = goals.costs, goals.changes, plasticity.k
     (p1, p2, p3), (d1, d2) = plasticity.p_bar, plasticity.d_bar
@@ -345,6 +461,43 @@ def _lowest(polynomial: tuple[float, ...], low: float, high: float) -> float:
     return min(places, key=lambda x: sum(c * x**i for i, c in enumerate(polynomial)))
 
 
+def determine(plasticity: PlasticityEvents, goals: Goals, config: ChipConfig, trials: int) -> Coefficients:
+    """The coefficients, if the plasticity events determine a plasticity that works.
+
+    Parameters
+    ----------
+    plasticity : PlasticityEvents
+    goals : Goals
+    config : ChipConfig
+        ``recalibration`` gives the working range.
+    trials : int
+        How many the means are taken over: for the advice in the message.
+
+    Returns
+    -------
+    Coefficients
+
+    Raises
+    ------
+    CalibrationError
+        If the IO is blind to the US, its rate is outside the working range, or δp or δd is not above 0 in it.
+    """
+    _check_excess(plasticity, trials)
+    rational = coefficients(plasticity, goals)
+    limits, rate_hz = config.recalibration, plasticity.io_rate_hz
+    if not limits.rate_min_hz <= rate_hz <= limits.rate_max_hz:
+        raise CalibrationError(
+            f"spontaneous IO rate of {rate_hz:.3g} Hz: outside the working range, limits are "
+            f"{limits.rate_min_hz:g} and {limits.rate_max_hz:g}; change the IO threshold, or recalibration."
+            f"{'rate_min_hz' if rate_hz < limits.rate_min_hz else 'rate_max_hz'}"
+        )
+    try:
+        check_working_range(rational, limits.rate_min_hz, limits.rate_max_hz)
+    except CalibrationError as error:
+        raise CalibrationError(f"{error}; {_more_trials(trials)}, or ask for other changes of w") from None
+    return rational
+
+
 def calibrate(
     events: Events, config: ChipConfig, goals: Goals = Goals(), *, training_sha256: str
 ) -> ChipConfig:
@@ -373,17 +526,8 @@ def calibrate(
     """
     counts = plasticity_events(events, config, noi_pass=goals.noi_pass)
     plasticity = counts.plasticity
-    _check_excess(counts)
-    rational = coefficients(plasticity, goals)
+    rational = determine(plasticity, goals, config, counts.trials)
     potentiation, depression = solve(plasticity, goals, plasticity.io_rate_hz)
-    limits = config.recalibration
-    low, high = limits.rate_min_hz, limits.rate_max_hz
-    try:
-        check_working_range(rational, min(low, plasticity.io_rate_hz), max(high, plasticity.io_rate_hz))
-    except CalibrationError as error:
-        raise CalibrationError(
-            f"{error}; {_more_trials(counts.trials)}, or ask for other changes of w"
-        ) from None
     record = CalibrationRecord(
         p_bar=plasticity.p_bar,
         d_bar=plasticity.d_bar,
@@ -414,9 +558,8 @@ def calibrate(
     )
 
 
-def _check_excess(counts: TrainingCounts) -> None:
+def _check_excess(plasticity: PlasticityEvents, trials: int) -> None:
     """CalibrationError unless pairing has more depression than chance: otherwise nothing can be acquired."""
-    plasticity, trials = counts.plasticity, counts.trials
     chance = plasticity.p_bar[0] * plasticity.k / plasticity.p_bar[2] * plasticity.io_rate_hz
     excess = plasticity.d_bar[0] - chance
     if excess > 0:
@@ -424,9 +567,7 @@ def _check_excess(counts: TrainingCounts) -> None:
     # Both are counts: their difference is that of two Poisson variables.
     needed = math.ceil(_SURE**2 * (plasticity.d_bar[0] + chance) / (0.5 * max(chance, 1 / trials)) ** 2)
     raise CalibrationError(
-        f"IO detections after a CS are no more frequent with a US ({plasticity.d_bar[0]:.3g} a "
-        "trial) than without "
-        f"({chance:.3g}): the IO channel does not see the US in these {trials} trials; change "
-        "its threshold, or "
-        f"record {max(needed - trials, _PAPER_TRIALS // 3)} paired trials more"
+        f"IO detections after a CS are no more frequent with a US ({plasticity.d_bar[0]:.3g} a trial) than "
+        f"without ({chance:.3g}): the IO channel does not see the US in these {trials} trials; change its "
+        f"threshold, or record {max(needed - trials, _PAPER_TRIALS // 3)} paired trials more"
     )

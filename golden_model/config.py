@@ -194,7 +194,7 @@ class Formats(_Section):
     filter_state: Format = SQ(18, 8)
     filter_coefficient: Format = SQ(2, 16)
     rate: Format = UQ(0, 22)
-    coefficient: Format = SQ(1, 25)
+    coefficient: Format = SQ(1, 27)
 
 
 class QuantisedParameters(_Section):

@@ -141,6 +141,8 @@ class Detector(ABC, Generic[Number]):
     ----------
     mean_bits, smooth_bits, variability_bits : int
         The shifts a, b and c.
+    refractory_samples, settle_samples : int
+        Samples from one event to the next at least, and without event after reset.
 
     Raises
     ------
@@ -167,12 +169,15 @@ class Detector(ABC, Generic[Number]):
         self.mean_bits = self._bits("mean_tau_s", channel.mean_tau_s)
         self.smooth_bits = self._bits("smooth_tau_s", channel.smooth_tau_s)
         self.variability_bits = self._bits("variability_tau_s", channel.variability_tau_s)
+        # Never shorter than configured, so that no step has two events.
+        self.refractory_samples = math.ceil(channel.refractory_s * rate_hz - 1e-9)
+        self.settle_samples = round(channel.settle_s * rate_hz)
         self._shape = (
             self.mean_bits,
             self.smooth_bits,
             self.variability_bits,
-            math.ceil(channel.refractory_s * rate_hz - 1e-9),  # never shorter, so that no step has two events
-            round(channel.settle_s * rate_hz),
+            self.refractory_samples,
+            self.settle_samples,
             self._align(),
         )
         self._biquads, self._biquad_bits = self._filter()

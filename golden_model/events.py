@@ -16,7 +16,21 @@ import numpy.typing as npt
 
 from .config import ChipConfig, ConfigError
 
-__all__ = ["MAX_STEPS", "Events", "FileError", "Result", "Steps", "atomic_write", "check_target"]
+__all__ = [
+    "MAX_STEPS",
+    "Events",
+    "FileError",
+    "Recalibrations",
+    "Result",
+    "Steps",
+    "as_number",
+    "as_steps",
+    "atomic_write",
+    "check_ascending",
+    "check_target",
+    "entry_names",
+    "load_entries",
+]
 
 Steps = npt.NDArray[np.int64]
 
@@ -111,13 +125,13 @@ class Events:
         if not 1 <= self.n_steps <= MAX_STEPS:
             raise FileError(f"n_steps = {self.n_steps}: limits are 1 and {MAX_STEPS}")
         for name in ("pn", "io", "cs", "us"):
-            _check_ascending(name, getattr(self, name), self.n_steps)
+            check_ascending(name, getattr(self, name), self.n_steps)
         if self.samples is not None:
-            _check_ascending("samples", self.samples, None)
+            check_ascending("samples", self.samples, None)
         if self.blanked.size:
             if self.blanked.ndim != 2 or self.blanked.shape[1] != 2:
                 raise FileError(f"blanked: must have shape (n, 2), has {self.blanked.shape}")
-            _check_ascending("blanked", self.blanked.ravel(), self.n_steps + 1, bound="n_steps")
+            check_ascending("blanked", self.blanked.ravel(), self.n_steps + 1, bound="n_steps")
         if self.spontaneous_start is not None and not 0 <= self.spontaneous_start < self.n_steps:
             raise FileError(
                 f"spontaneous_start = {self.spontaneous_start}: limits are 0 and n_steps - 1 = "
@@ -152,19 +166,19 @@ class Events:
             If the file or an entry is missing or malformed; the message names both.
         """
         names = ("pn", "io", "n_steps", "cs", "us", "samples", "blanked", "spontaneous_start")
-        entries = _load(path, names)
+        entries = load_entries(path, names)
         try:
             for name in ("pn", "io", "n_steps"):
                 if name not in entries:
                     raise FileError(f"{name}: entry is missing")
             known: dict[str, Any] = {
-                name: _as_number(name, entries.pop(name))
+                name: as_number(name, entries.pop(name))
                 for name in ("n_steps", "spontaneous_start")
                 if name in entries
             }
             if "blanked" in entries:
-                known["blanked"] = _as_steps("blanked", entries.pop("blanked"), dimensions=2)
-            known |= {name: _as_steps(name, entry) for name, entry in entries.items()}
+                known["blanked"] = as_steps("blanked", entries.pop("blanked"), dimensions=2)
+            known |= {name: as_steps(name, entry) for name, entry in entries.items()}
             return cls(**known)
         except FileError as error:
             raise FileError(f"{path}: {error}") from None
@@ -185,6 +199,31 @@ class Events:
 
 
 @dataclass(frozen=True)
+class Recalibrations:
+    """When δp and δd of one microcircuit were recalibrated, and to what.
+
+    Attributes
+    ----------
+    step : ndarray of int64, shape (n,)
+        The first step that learnt with them.
+    status : ndarray of int64, same shape
+        ``recalibration.Status``: where it is not GOOD, δp and δd are as before.
+    rate_hz, potentiation, depression : ndarray of float64, same shape
+        IO rate, δp a step, δd an event.
+    """
+
+    step: Steps
+    status: Steps
+    rate_hz: npt.NDArray[np.float64]
+    potentiation: npt.NDArray[np.float64]
+    depression: npt.NDArray[np.float64]
+
+
+_RECALIBRATIONS = {name: f"recalibration_{name}" for name in Recalibrations.__dataclass_fields__}
+"""Entry of a result file, by field."""
+
+
+@dataclass(frozen=True)
 class Result:
     """What one model answered to one events file.
 
@@ -198,17 +237,20 @@ class Result:
         Its raw words, for the fixed-point model and the gateware.
     config : ChipConfig
         The configuration that was run.
+    recalibrations : Recalibrations or None
+        Where the configuration has them enabled.
     """
 
     cr: Steps
     w: npt.NDArray[np.float64]
     w_raw: Steps | None
     config: ChipConfig
+    recalibrations: Recalibrations | None = None
 
     @classmethod
     def load(cls, path: Path | str) -> Result:
         """Read a result file; FileError names the file and the entry."""
-        entries = _load(path, ("cr", "w", "w_raw", "config"))
+        entries = load_entries(path, ("cr", "w", "w_raw", "config", *_RECALIBRATIONS.values()))
         try:
             for name in ("cr", "w", "config"):
                 if name not in entries:
@@ -216,12 +258,13 @@ class Result:
             w = entries["w"]
             if w.ndim != 1 or w.dtype != np.float64:
                 raise FileError(f"w: must be float64 of one dimension, is {w.dtype} of shape {w.shape}")
-            cr = _as_steps("cr", entries["cr"])
-            _check_ascending("cr", cr, w.size)
-            w_raw = _as_steps("w_raw", entries["w_raw"]) if "w_raw" in entries else None
+            cr = as_steps("cr", entries["cr"])
+            check_ascending("cr", cr, w.size)
+            w_raw = as_steps("w_raw", entries["w_raw"]) if "w_raw" in entries else None
             if w_raw is not None and w_raw.shape != w.shape:
                 raise FileError(f"w_raw: has {w_raw.size} entries, w has {w.size}")
-            return cls(cr, w, w_raw, ChipConfig.from_toml(str(entries["config"])))
+            config = ChipConfig.from_toml(str(entries["config"]))
+            return cls(cr, w, w_raw, config, _recalibrations(entries, w.size))
         except (FileError, ConfigError) as error:
             raise FileError(f"{path}: {error}") from None
 
@@ -230,22 +273,40 @@ class Result:
         entries: dict[str, Any] = {"cr": self.cr, "w": self.w, "config": np.array(self.config.to_toml())}
         if self.w_raw is not None:
             entries["w_raw"] = self.w_raw
+        if self.recalibrations is not None:
+            for name, entry in _RECALIBRATIONS.items():
+                entries[entry] = getattr(self.recalibrations, name)
         with atomic_write(path) as file:
             np.savez_compressed(file, **entries)
 
 
-def _load(path: Path | str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
-    """The named entries that an ``.npz`` file has; FileError if it is not one."""
+def _recalibrations(entries: dict[str, npt.NDArray[Any]], n_steps: int) -> Recalibrations | None:
+    """The recalibrations of a result file, if it has them; FileError names an entry that does not fit."""
+    present = [entry for entry in _RECALIBRATIONS.values() if entry in entries]
+    if not present:
+        return None
+    fields: dict[str, npt.NDArray[Any]] = {}
+    for name, entry in _RECALIBRATIONS.items():
+        if entry not in entries:
+            raise FileError(f"{entry}: entry is missing, beside {present[0]}")
+        values = entries[entry]
+        fields[name] = as_steps(entry, values) if name in ("step", "status") else values.astype(np.float64)
+        if fields[name].shape != fields["step"].shape:
+            raise FileError(
+                f"{entry}: has shape {values.shape}, {_RECALIBRATIONS['step']} {fields['step'].shape}"
+            )
+    check_ascending(_RECALIBRATIONS["step"], fields["step"], n_steps + 1, bound="n_steps")
+    return Recalibrations(**fields)
+
+
+@contextmanager
+def _open_archive(path: Path | str) -> Iterator[Any]:
+    """An open ``.npz`` file; FileError if it is not one, or an entry that is read is damaged."""
     try:
         with Path(path).open("rb") as file:
             if not zipfile.is_zipfile(file):
                 raise FileError(f"{path}: not an .npz file")
-            archive = np.load(file, allow_pickle=False)
-            entries = {name: archive[name] for name in names if name in archive.files}
-            for name, entry in entries.items():
-                if not isinstance(entry, np.ndarray):
-                    raise FileError(f"{path}: {name}: not an array")
-            return entries
+            yield np.load(file, allow_pickle=False)
     except OSError as error:
         raise FileError(f"{path}: {error.strerror or error}") from None
     except FileError:
@@ -254,13 +315,31 @@ def _load(path: Path | str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any
         raise FileError(f"{path}: not a readable .npz file ({error})") from None
 
 
-def _as_number(name: str, entry: npt.NDArray[Any]) -> int:
+def entry_names(path: Path | str) -> list[str]:
+    """What the entries of an ``.npz`` file are called; FileError if it is not one."""
+    with _open_archive(path) as archive:
+        return list(archive.files)
+
+
+def load_entries(path: Path | str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+    """The named entries that an ``.npz`` file has; FileError if it is not one."""
+    with _open_archive(path) as archive:
+        entries = {name: archive[name] for name in names if name in archive.files}
+    for name, entry in entries.items():
+        if not isinstance(entry, np.ndarray):
+            raise FileError(f"{path}: {name}: not an array")
+    return entries
+
+
+def as_number(name: str, entry: npt.NDArray[Any]) -> int:
+    """An entry that is one whole number; FileError names it otherwise."""
     if entry.size != 1 or entry.dtype.kind not in "iu":
         raise FileError(f"{name}: must be one whole number, is {entry.dtype} of {entry.size}")
     return int(entry.item())
 
 
-def _as_steps(name: str, entry: npt.NDArray[Any], *, dimensions: int = 1) -> Steps:
+def as_steps(name: str, entry: npt.NDArray[Any], *, dimensions: int = 1) -> Steps:
+    """An entry of whole numbers as int64; FileError names it otherwise."""
     if entry.ndim != dimensions:
         wanted = "one dimension" if dimensions == 1 else f"{dimensions} dimensions"
         raise FileError(f"{name}: must have {wanted}, has shape {entry.shape}")
@@ -271,7 +350,8 @@ def _as_steps(name: str, entry: npt.NDArray[Any], *, dimensions: int = 1) -> Ste
     return entry.astype(np.int64)
 
 
-def _check_ascending(name: str, steps: Steps, limit: int | None, *, bound: str = "n_steps - 1") -> None:
+def check_ascending(name: str, steps: Steps, limit: int | None, *, bound: str = "n_steps - 1") -> None:
+    """FileError unless the steps ascend from 0 on and stay below the limit."""
     if not steps.size:
         return
     falls = np.flatnonzero(np.diff(steps) <= 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,7 @@ import numpy.typing as npt
 from .config import ChipConfig
 from .events import MAX_STEPS, Events, Steps
 
-__all__ = ["DetectionQuality", "Protocol", "Score", "Trial", "score"]
+__all__ = ["TRAINING", "DetectionQuality", "Protocol", "Score", "Trial", "bernoulli_steps", "score"]
 
 PRE_US_S = 0.02
 """A CR is well-timed if it is triggered at least this long before the US."""
@@ -85,7 +85,7 @@ class DetectionQuality:
         ndarray of int64
             Steps with a detection, ascending, unique. Cost grows with them, not with `n_steps`.
         """
-        spontaneous = _bernoulli_steps(n_steps, self.far_hz * step_s, rng)
+        spontaneous = bernoulli_steps(n_steps, self.far_hz * step_s, rng)
         return np.union1d(spontaneous, self.evoked(triggers, n_steps, step_s, rng))
 
     def evoked(self, triggers: Steps, n_steps: int, step_s: float, rng: np.random.Generator) -> Steps:
@@ -99,7 +99,7 @@ class DetectionQuality:
         return steps[steps < n_steps]
 
 
-def _bernoulli_steps(n_steps: int, probability: float, rng: np.random.Generator) -> Steps:
+def bernoulli_steps(n_steps: int, probability: float, rng: np.random.Generator) -> Steps:
     """Successes of `n_steps` independent draws, by their geometric gaps."""
     if probability <= 0:
         return np.zeros(0, np.int64)
@@ -137,11 +137,14 @@ class Protocol:
         Inter-stimulus interval: CS onset to US onset in a paired trial.
     iti_s : (float, float)
         Inter-trial interval, CS to CS, drawn uniformly.
+    io_drift_hz : sequence of float
+        Spontaneous IO rate at the start, wherever the kind of trial changes, and at the end, with straight
+        lines in between; empty for that of `io` throughout.
 
     Raises
     ------
     ValueError
-        If there is no trial or an interval is out of range.
+        If there is no trial, an interval is out of range, or the drift has another number of rates.
     """
 
     trials: Sequence[Trial] = (Trial.PAIRED,) * 120 + (Trial.CS_ALONE,) * 180
@@ -149,6 +152,7 @@ class Protocol:
     io: DetectionQuality = IO_QUALITY
     isi_s: float = 0.3
     iti_s: tuple[float, float] = (10.0, 15.0)
+    io_drift_hz: Sequence[float] = ()
 
     def __post_init__(self) -> None:
         if not self.trials:
@@ -157,6 +161,24 @@ class Protocol:
             raise ValueError(
                 f"isi_s = {self.isi_s:g}, iti_s = {self.iti_s}: needs 0 < isi_s < shortest <= longest iti_s"
             )
+        wanted = len(self._changes()) + 2
+        if self.io_drift_hz and len(self.io_drift_hz) != wanted:
+            raise ValueError(f"io_drift_hz: {len(self.io_drift_hz)} rates, these trials need {wanted}")
+        for rate in self.io_drift_hz:
+            if not (math.isfinite(rate) and rate >= 0):
+                raise ValueError(f"io_drift_hz = {rate:g}: must be 0 or more")
+
+    def _changes(self) -> list[int]:
+        """Trials that are of another kind than the one before."""
+        return [i for i in range(1, len(self.trials)) if self.trials[i] is not self.trials[i - 1]]
+
+    def _spontaneous_io(self, cs: Steps, n_steps: int, step_s: float, rng: np.random.Generator) -> Steps:
+        """Detections at the drifting rate: drawn at the highest, and thinned out."""
+        highest = max(self.io_drift_hz)
+        steps = bernoulli_steps(n_steps, highest * step_s, rng)
+        knots = [0, *cs[self._changes()], n_steps]
+        rates = np.interp(steps, knots, self.io_drift_hz)
+        return steps[rng.random(steps.size) * highest < rates]
 
     def events(self, config: ChipConfig, seed: int, *, io_background: Steps | None = None) -> Events:
         """Draw a session.
@@ -190,16 +212,14 @@ class Protocol:
         n_steps = int(cs_steps[-1])
         cs = cs_steps[:-1]
         isi = config.steps(self.isi_s)
-        # An unrelated US falls anywhere from one ISI after the CS window to the end of the trial.
-        unrelated = (
-            cs
-            + 2 * isi
-            + np.floor(rng.random(cs.size) * np.maximum(np.diff(cs_steps) - 2 * isi, 1)).astype(np.int64)
-        )
+        # An unrelated US falls anywhere in the trial, as when the paper shuffles the IO within trials.
+        unrelated = cs + np.floor(rng.random(cs.size) * np.diff(cs_steps)).astype(np.int64)
         kinds = np.array([trial.value for trial in self.trials])
         us = np.where(kinds == Trial.PAIRED.value, cs + isi, unrelated)[kinds != Trial.CS_ALONE.value]
         us = us[us < n_steps]
         pn = self.pn.detections(cs, n_steps, step_s, rng)
+        if io_background is None and self.io_drift_hz:
+            io_background = self._spontaneous_io(cs, n_steps, step_s, rng)
         if io_background is None:
             io = self.io.detections(us, n_steps, step_s, rng)
         else:
@@ -207,6 +227,45 @@ class Protocol:
                 io_background[io_background < n_steps], self.io.evoked(us, n_steps, step_s, rng)
             ).astype(np.int64)
         return Events(pn=pn, io=io, n_steps=n_steps, cs=cs, us=np.unique(us))
+
+    def training(self, config: ChipConfig, seed: int, *, spontaneous_s: float = 120.0) -> Events:
+        """Draw a training session: the trials of :meth:`events`, then a period without stimuli.
+
+        Parameters
+        ----------
+        config : ChipConfig
+            Gives the step.
+        seed : int
+            Of the random generators; the trials are those of :meth:`events` with the same seed.
+        spontaneous_s : float
+            Length of the period, in seconds; a drifting IO rate has come to rest in it.
+
+        Returns
+        -------
+        Events
+            With `spontaneous_start`.
+
+        Raises
+        ------
+        ValueError
+            If the session is longer than an events file may be, or the period shorter than a step.
+        """
+        trials, length = self.events(config, seed), config.steps(spontaneous_s)
+        rng = np.random.default_rng((seed, 1))  # not that of the trials, whose draws stay as they are
+        io_after = replace(self.io, far_hz=self.io_drift_hz[-1]) if self.io_drift_hz else self.io
+        pn, io = (
+            np.concatenate(
+                [before, trials.n_steps + quality.detections(trials.us[:0], length, config.time.step_s, rng)]
+            )
+            for before, quality in ((trials.pn, self.pn), (trials.io, io_after))
+        )
+        return replace(
+            trials, pn=pn, io=io, n_steps=trials.n_steps + length, spontaneous_start=trials.n_steps
+        )
+
+
+TRAINING = Protocol(trials=(Trial.PAIRED,) * 30)
+"""The paper's training session: its 30 paired trials, for :meth:`Protocol.training`."""
 
 
 @dataclass(frozen=True)

@@ -225,10 +225,11 @@ def _check_recalibration(config: ChipConfig) -> None:
         )
     check_round(config, 1)
     coefficient_words(section.coefficients, config)
-    _check_value("recalibration.rate_max_hz", section.rate_max_hz / config.rate_full_scale_hz, formats.rate)
-    if section.rate_min_hz:
-        _check_value(
-            "recalibration.rate_min_hz", section.rate_min_hz / config.rate_full_scale_hz, formats.rate
+    least = config.rate_full_scale_hz * formats.rate.lsb / _REFUSED_ERROR / 2
+    if 0 < section.rate_min_hz < least:
+        raise ValueError(
+            f"recalibration.rate_min_hz = {section.rate_min_hz:g}: {formats.rate} rounds such rates by more "
+            f"than {_REFUSED_ERROR:.0%}, limit is {least:.3g}"
         )
 
 

@@ -18,7 +18,7 @@ Signals = Mapping[str, npt.NDArray[Any]]
 
 
 RECALIBRATION = ("step", "channel", "status", "rate", "potentiation", "depression")
-"""What is recorded of a recalibration, all raw: names of ``golden_model.recalibration.Outcome``."""
+"""What is recorded of a recalibration: names of ``golden_model.recalibration.Outcome``."""
 
 
 def first_difference(expected: Signals, actual: Signals, config: ChipConfig) -> str | None:
@@ -63,13 +63,19 @@ def first_difference(expected: Signals, actual: Signals, config: ChipConfig) -> 
     )
 
 
-def first_recalibration(expected: npt.NDArray[np.int64], actual: npt.NDArray[np.int64]) -> str | None:
-    """The first recalibration that is not equal, shape (recalibrations, 6) each; None if all are."""
+def first_recalibration(expected: npt.NDArray[Any], actual: npt.NDArray[Any]) -> str | None:
+    """The first recalibration that is not equal, raw words or real values; None if all are.
+
+    Parameters
+    ----------
+    expected, actual : ndarray, shape (recalibrations, 6)
+        In the columns of :data:`RECALIBRATION`.
+    """
     for index, (want, got) in enumerate(zip(expected, actual, strict=False)):
         wrong = np.flatnonzero(want != got)
         if wrong.size:
-            place = f"recalibration {index}, step {want[0]}, channel {want[1]}"
-            words = f"expected {int(want[wrong[0]]):#x}, got {int(got[wrong[0]]):#x}"
+            place = f"recalibration {index}, step {want[0]:.0f}, channel {want[1]:.0f}"
+            words = f"expected {want[wrong[0]]:.12g}, got {got[wrong[0]]:.12g}"
             return f"{place}: {RECALIBRATION[wrong[0]]} {words}"
     if len(expected) != len(actual):
         return f"expected {len(expected)} recalibrations, got {len(actual)}"

@@ -22,7 +22,7 @@ from ..gateware.microcircuit import Parameter
 __all__ = ["AccessCodec", "Clocked", "Event", "EventCodec", "StreamMonitor", "StreamSource", "sometimes"]
 
 Item = TypeVar("Item")
-_PARAMETER_BITS = Shape.cast(Parameter).width
+_PARAMETER_BITS = int(Shape.cast(Parameter).width)
 
 
 @dataclass(frozen=True)

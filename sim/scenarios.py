@@ -163,7 +163,7 @@ def _saturating(
 def _recalibrating(
     config: ChipConfig, channels: int, steps: int, seed: int, rng: np.random.Generator
 ) -> Scenario:
-    """Coefficients of every kind, often written in mid-visit; rates from none to all; blanked for long."""
+    """Coefficients of every kind, some written in mid-visit; rates from none to all; blanked for long."""
     period = config.recalibration_steps
     shape = (steps, channels)
     pn = rng.random(shape) < 0.02
@@ -180,10 +180,15 @@ def _recalibrating(
         channel = int(rng.integers(channels))
         for parameter, word in coefficient_set(config, rng).items():
             writes.append(Write(int(moment), channel, parameter, word))
-    return Scenario(
-        "recalibrating", config, pn, rng.random(shape) < rates, writes, seed,
-        blanked=rng.random(shape) < hidden,
-    )  # fmt: skip
+    io, blanked = rng.random(shape) < rates, rng.random(shape) < hidden
+    # In some periods exactly the rates at the ends of the working range, evenly spread.
+    limits = config.recalibration.rate_min_hz, config.recalibration.rate_max_hz
+    kinds = rng.choice(5, (stretch, channels)).repeat(period, axis=0)[:steps]
+    for kind, limit in enumerate(limits):
+        due = np.diff(np.floor(np.arange(steps + 1) * limit * config.time.step_s + 1e-9)) > 0
+        io = np.where(kinds == kind, due[:, None], io)
+    blanked &= kinds >= len(limits)
+    return Scenario("recalibrating", config, pn, io, writes, seed, blanked=blanked)
 
 
 def coefficient_set(config: ChipConfig, rng: np.random.Generator) -> dict[Parameter, int]:

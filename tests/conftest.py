@@ -1,12 +1,16 @@
-"""Shared by all tests: where the real recording is, and a build cache that outlives the run."""
+"""Shared by all tests: where the real recording is, and the command line in the test's process."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
+from microzone.tools import cli
 
 RECORDING = Path(__file__).resolve().parents[2] / "shared" / "recordings" / "purkinje_06-11.mat"
 
@@ -23,3 +27,29 @@ def recording() -> Path:
     if not RECORDING.is_file():
         pytest.skip(f"no real recording at ../shared/recordings/{RECORDING.name}")
     return RECORDING
+
+
+class Outcome(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def microzone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Outcome]:
+    """Run the command line in this process, in an empty folder."""
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    monkeypatch.setattr("warnings.showwarning", None)  # restored after main() has set its own
+
+    def call(*args: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["microzone", *map(str, args)])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        captured = capsys.readouterr()
+        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
+
+    return call

@@ -12,7 +12,7 @@ from unittest import mock
 
 import numpy as np
 from amaranth.sim import Simulator
-from microzone.gateware import event_banks, microcircuit
+from microzone.gateware import event_banks, microcircuit, rational, recalibration
 from microzone.golden_model.microcircuit import SIGNALS
 from microzone.sim.comparison import RECALIBRATION
 from microzone.sim.replay import Scenario
@@ -148,21 +148,54 @@ BANKS = {
     ),
     "detections are not forgotten": ("with m.Elif(self.consume):", "with m.Elif(0):"),
 }
+# What the recalibration adds: the schedule, the counters and the evaluator.
+SCHEDULE = {
+    "visits begin a step late": ("with m.If((next_step == 0)", "with m.If((next_step == 1)"),
+    "a first round too early": (" & second_period", ""),
+    "a visit ends a step early": ("turn & (within == visit - 1)", "turn & (within == visit - 2)"),
+    "counters go on": ("Mux(first, 0, before.data.count)", "before.data.count"),
+    "the sampling step is not counted": (
+        "Mux(first, 0, before.data.observed) + ~self.blanked",
+        "Mux(first, 0, before.data.observed + ~self.blanked)",
+    ),
+    "blanked time counts": ("+ ~self.blanked", "+ 1"),
+    "a write in mid-visit is not noticed": ("interrupted.eq(1)", "interrupted.eq(0)"),
+    "every write interrupts": ("self.write & (self.accessed == visited)", "self.write"),
+}
+EVALUATOR = {
+    "products are not rounded": (" + (bits_left == 1)", ""),
+    "quotients are not rounded": ("rounded = (quotient + 1) >> 1", "rounded = quotient >> 1"),
+    "large quotients wrap": ("too_large | quotient[-1]", "0"),
+    "a rate at the limit is refused": ("(self.rate > high)", "(self.rate >= high)"),
+    "the least determinant is refused": ("total < least_determinant", "total <= least_determinant"),
+    "a negative numerator passes": ("with m.Elif(total < 0):", "with m.Elif(0):"),
+    "exponents are added": ("exponent - beta_exponent", "exponent + beta_exponent"),
+    "large shifts are not refused": ("with m.If(shift > MAX_SHIFT):", "with m.If(0):"),
+    "a loan of the memory is not waited for": ("m.If(~self.lend)", "m.If(1)"),
+}
 MUTATIONS = {name: (microcircuit, *change) for name, change in (PROCESSES | HANDSHAKES).items()} | {
     name: (event_banks, *change) for name, change in BANKS.items()
+}
+RECALIBRATION_MUTATIONS = {name: (recalibration, *change) for name, change in SCHEDULE.items()} | {
+    name: (rational, *change) for name, change in EVALUATOR.items()
 }
 
 
 @contextmanager
 def mutant(name: str) -> Iterator[Any]:
-    """The class of a core with one piece of its source replaced."""
-    module, old, new = MUTATIONS[name]
+    """The class of a core with one piece of its source, or that of a part of it, replaced."""
+    module, old, new = (MUTATIONS | RECALIBRATION_MUTATIONS)[name]
     changed = _changed(module, old, new)
     if module is microcircuit:
         yield changed.Microcircuit
-    else:
-        with mock.patch.object(microcircuit, "EventBanks", changed.EventBanks):
-            yield microcircuit.Microcircuit
+        return
+    where, part = {
+        event_banks: (microcircuit, "EventBanks"),
+        recalibration: (microcircuit, "Recalibration"),
+        rational: (recalibration, "RationalEvaluator"),
+    }[module]
+    with mock.patch.object(where, part, getattr(changed, part)):
+        yield microcircuit.Microcircuit
 
 
 def _changed(module: Any, old: str, new: str) -> Any:

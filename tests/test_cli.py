@@ -7,11 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import scipy.io
+from conftest import Outcome
 from microzone.golden_model import (
     ChipConfig,
     Events,
@@ -21,34 +21,7 @@ from microzone.golden_model import (
     Result,
     Trial,
 )
-from microzone.tools import cli
 from microzone.tools.session import _pair_up
-
-
-class Outcome(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-@pytest.fixture
-def microzone(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> Callable[..., Outcome]:
-    """Run the command line in this process, in an empty folder."""
-    work = tmp_path / "work"
-    work.mkdir()
-    monkeypatch.chdir(work)
-    monkeypatch.setattr("warnings.showwarning", None)  # restored after main() has set its own
-
-    def call(*args: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["microzone", *map(str, args)])
-        with pytest.raises(SystemExit) as ended:
-            cli.main()
-        captured = capsys.readouterr()
-        return Outcome(int(ended.value.code or 0), captured.out, captured.err)
-
-    return call
 
 
 @pytest.fixture
@@ -336,6 +309,7 @@ def test_mistakes_are_one_line_and_leave_nothing(
     names["LONG"].write_text(
         "[time]\nstep_s = 0.3\n[trace]\nduration_s = 0.3\n[noi]\ndelay_s = 0.0\n[eligibility]\ndelay_s = 0.0\n"
         "[detection.pn]\nrefractory_s = 0.3\n[detection.io]\nrefractory_s = 0.3\n"
+        "[recalibration]\nrate_max_hz = 3.0\n"
     )
     names["UNSORTED"] = names["UNSORTED"].with_suffix(".npz")
     np.savez(names["UNSORTED"], pn=[5, 3], io=[1], n_steps=9)

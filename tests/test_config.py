@@ -84,7 +84,8 @@ def test_the_inhibition_is_delayed_by_one_step_at_least() -> None:
         ({"trace": {"start": True}}, r"trace\.start = True: Input should be a valid number"),
         ({"threshold": {"level": "0.188"}}, r"threshold\.level = '0\.188': Input should be a valid number"),
         ({"cls": 1}, r"cls: Extra inputs"),
-        ({"recalibration": {"enabled": True}}, r"recalibration\.enabled = True: no model of this version"),
+        ({"recalibration": {"enabled": 1}}, r"recalibration\.enabled = 1: Input should be a valid boolean"),
+        ({"calibration": {"k": -1.0}}, r"calibration"),
     ],
 )  # fmt: skip
 def test_refusals_name_field_value_and_limit(sections: dict[str, Any], message: str) -> None:

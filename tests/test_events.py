@@ -16,20 +16,22 @@ from microzone.golden_model.events import atomic_write
 def test_events_survive_a_file(tmp_path: Path) -> None:
     events = Events(
         pn=np.array([1, 5]), io=np.array([], int), n_steps=9, cs=np.array([0, 4]), us=np.array([3]),
-        samples=np.array([10, 20]),
+        samples=np.array([10, 20]), blanked=np.array([[0, 2], [5, 9]]), spontaneous_start=6,
     )  # fmt: skip
     events.save(tmp_path / "e.npz")
     again = Events.load(tmp_path / "e.npz")
-    for name in ("pn", "io", "cs", "us", "samples"):
+    for name in ("pn", "io", "cs", "us", "samples", "blanked"):
         assert getattr(again, name).tolist() == getattr(events, name).tolist()
-    assert again.n_steps == 9
+    assert again.n_steps == 9 and again.spontaneous_start == 6
     assert np.flatnonzero(again.pn_steps).tolist() == [1, 5]
+    assert np.flatnonzero(again.blanked_steps).tolist() == [0, 1, 5, 6, 7, 8]
 
 
 def test_a_bare_file_of_another_program_is_read(tmp_path: Path) -> None:
     np.savez(tmp_path / "e.npz", pn=np.array([1], np.uint8), io=np.zeros(0), n_steps=4, notes="mine")
     events = Events.load(tmp_path / "e.npz")
     assert events.pn.dtype == np.int64 and events.cs.size == 0 and events.samples is None
+    assert events.spontaneous_start is None and not events.blanked_steps.any()
 
 
 @pytest.mark.parametrize(
@@ -50,6 +52,17 @@ def test_a_bare_file_of_another_program_is_read(tmp_path: Path) -> None:
         ({"n_steps": 4.5}, r"n_steps: must be one whole number"),
         ({"pn": np.array([2**63 + 5], np.uint64)}, r"pn: has an entry of 9223372036854775813, beyond"),
         ({"n_steps": [4, 5]}, r"n_steps: must be one whole number"),
+        ({"blanked": [3, 5]}, r"blanked: must have 2 dimensions, has shape \(2,\)"),
+        ({"blanked": [[3, 5, 6]]}, r"blanked: must have shape \(n, 2\), has \(1, 3\)"),
+        ({"blanked": [[5, 3]]}, r"blanked\[1\] = 3: not above the entry before it \(5\)"),
+        ({"blanked": [[1, 3], [3, 5]]}, r"blanked\[2\] = 3: not above the entry before it \(3\)"),
+        ({"blanked": [[-1, 3]]}, r"blanked\[0\] = -1: below 0"),
+        ({"blanked": [[4, 10]]}, r"blanked\[1\] = 10: limit is n_steps = 9"),
+        ({"blanked": [[0.5, 2.0]]}, r"blanked: must be whole numbers"),
+        ({"spontaneous_start": 9}, r"spontaneous_start = 9: limits are 0 and n_steps - 1 = 8"),
+        ({"spontaneous_start": -1}, r"spontaneous_start = -1: limits"),
+        ({"spontaneous_start": [1, 2]}, r"spontaneous_start: must be one whole number"),
+        ({"spontaneous_start": 1.0}, r"spontaneous_start: must be one whole number, is float64"),
         ({"pn": np.array([1, None], object)}, r"not a readable \.npz file"),
     ],
 )

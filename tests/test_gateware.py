@@ -15,7 +15,7 @@ from microzone.golden_model import ChipConfig, ConfigError
 from microzone.sim.comparison import first_difference, first_recalibration
 from microzone.sim.replay import Scenario, expected_signals
 from microzone.sim.scenarios import CONFIGS, scenarios
-from support import PROCESSES, mutant, simulate
+from support import PROCESSES, RECALIBRATION_MUTATIONS, mutant, simulate
 
 
 def difference(core: Any, scenario: Scenario) -> str | None:
@@ -30,7 +30,8 @@ def difference(core: Any, scenario: Scenario) -> str | None:
 
 
 @pytest.mark.parametrize(
-    ("name", "channels"), [("default", 1), ("undelayed", 2), ("signed", 3), ("signed", 1)]
+    ("name", "channels"),
+    [("default", 1), ("undelayed", 2), ("signed", 3), ("signed", 1), ("adaptive", 3), ("narrow", 2)],
 )
 def test_every_signal_of_every_step_is_equal(name: str, channels: int) -> None:
     for scenario in scenarios(CONFIGS[name], channels, seed=2, steps=350):
@@ -73,6 +74,20 @@ def test_a_broken_process_is_found(name: str) -> None:
             for scenario in scenarios(CONFIGS["signed"], 3, seed=2, steps=350)
         ]
     assert any(found), "no scenario tells this mutant from the model"
+
+
+@pytest.mark.parametrize("name", RECALIBRATION_MUTATIONS)
+def test_a_broken_recalibration_is_found(name: str) -> None:
+    with mutant(name) as core:
+        for config_name, channels in (("adaptive", 5), ("narrow", 1)):
+            for seed in range(4):
+                config = CONFIGS[config_name]
+                scenario = scenarios(config, channels, seed, steps=1600)[3]
+                found = difference(core(config, channels), scenario)
+                if found:
+                    print(f"{name}: {found}")
+                    return
+    pytest.fail("no scenario tells this mutant from the model")
 
 
 def test_latency_and_cycles_are_small_enough() -> None:

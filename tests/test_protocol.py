@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, Events, Protocol, Trial, score
-from microzone.golden_model.protocol import DetectionQuality
+from microzone.golden_model.protocol import TRAINING, DetectionQuality
 
 CONFIG = ChipConfig.make()
 STEP_S = CONFIG.time.step_s
@@ -56,7 +57,59 @@ def test_trials_are_laid_out_as_their_kind_says() -> None:
         elif kind is Trial.CS_ALONE:
             assert not latencies.size
         else:
-            assert latencies.size == 1 and latencies[0] >= 0.6
+            assert latencies.size == 1
+
+
+def test_an_unpaired_us_comes_at_any_time_of_its_trial() -> None:
+    events = Protocol(trials=(Trial.UNPAIRED,) * 2000).events(CONFIG, 6)
+    ends = np.append(events.cs[1:], events.n_steps)
+    share = (events.us - events.cs) / (ends - events.cs)
+    assert np.histogram(share, 10, (0, 1))[0].min() > 150
+
+
+def test_the_io_rate_drifts_in_straight_lines() -> None:
+    kinds = (Trial.CS_ALONE,) * 300 + (Trial.UNPAIRED,) * 300
+    quiet = DetectionQuality(tdr=0.0, far_hz=9.0, window_s=(0.005, 0.205))
+    events = Protocol(trials=kinds, io=quiet, io_drift_hz=(1.0, 5.0, 0.5)).events(CONFIG, 4)
+    middle = events.cs[300]
+    for start, stop, rate in (
+        (0, middle, 3.0), (0, middle // 4, 1.5), (middle, events.n_steps, 2.75),
+        (events.n_steps - middle // 4, events.n_steps, 0.5 + 4.5 / 8),
+    ):  # fmt: skip
+        count = np.count_nonzero((events.io >= start) & (events.io < stop))
+        expected = rate * (stop - start) * STEP_S
+        assert abs(count - expected) < 4 * expected**0.5, (start, stop)
+    assert events == events and Protocol(trials=kinds).events(CONFIG, 4).cs[300] == middle
+    for wrong, message in (
+        ((1.0, 2.0), "2 rates, these trials need 3"),
+        ((1.0, -1.0, 1.0), "must be 0 or more"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Protocol(trials=kinds, io_drift_hz=wrong)
+
+
+def test_a_training_session_is_the_trials_and_then_silence() -> None:
+    session, again, other = (TRAINING.training(CONFIG, seed, spontaneous_s=90.0) for seed in (3, 3, 4))
+    trials = TRAINING.events(CONFIG, 3)
+    start = session.spontaneous_start
+    assert start == trials.n_steps and session.n_steps == start + 45_000
+    assert session.cs.tolist() == trials.cs.tolist() and session.us.tolist() == trials.us.tolist()
+    assert session.us.size == 30
+    for name in ("pn", "io"):
+        steps = getattr(session, name)
+        assert steps[steps < start].tolist() == getattr(trials, name).tolist()
+        assert steps.tolist() == getattr(again, name).tolist() != getattr(other, name).tolist()
+    with pytest.raises(ValueError, match="spontaneous_start"):
+        TRAINING.training(CONFIG, 1, spontaneous_s=0.0)
+
+
+def test_the_silence_after_training_has_the_spontaneous_rates() -> None:
+    drifting = replace(TRAINING, io_drift_hz=(1.0, 3.0))
+    for protocol, io_hz in ((TRAINING, TRAINING.io.far_hz), (drifting, 3.0)):
+        session = protocol.training(CONFIG, 1, spontaneous_s=20_000.0)
+        for steps, rate_hz in ((session.pn, protocol.pn.far_hz), (session.io, io_hz)):
+            found = (steps >= session.spontaneous_start).sum()
+            assert found == pytest.approx(rate_hz * 20_000, abs=4 * (rate_hz * 20_000) ** 0.5)
 
 
 @given(st.integers(0, 2000), st.floats(0, 60), st.floats(0, 0.99), st.integers(0, 2**32))

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..gateware.toolchain import ToolError
+from ..golden_model.calibration import CalibrationError, Goals
 from ..golden_model.config import ChipConfig, ConfigError, PrecisionWarning
 from ..golden_model.detection import events_in_steps
 from ..golden_model.events import Events, FileError, atomic_write, check_target
@@ -57,7 +58,7 @@ def main() -> None:
     warnings.showwarning = _show_warning
     try:
         status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
-    except (ConfigError, FileError, UserError) as error:
+    except (CalibrationError, ConfigError, FileError, UserError) as error:
         status = _complain(str(error), 2)
     except (BenchFailure, ToolError) as error:
         status = _complain(str(error), 1)
@@ -88,7 +89,9 @@ def demo(
         "demo-output"
     ),
     config: ConfigOption = None,
-    paired: Annotated[int, typer.Option(min=0, help="Paired CS-US trials.")] = 120,
+    paired: Annotated[
+        int | None, typer.Option(min=0, help="Paired CS-US trials; else 120, or 190 with --adaptive.")
+    ] = None,
     cs_alone: Annotated[int, typer.Option(min=0, help="CS-alone trials after them.")] = 180,
     seed: Annotated[int, typer.Option(min=0, help="Of the synthetic detections.")] = 1,
     simulator: SimulatorOption = _DEFAULT_SIMULATOR,
@@ -99,6 +102,9 @@ def demo(
     io_rate: Annotated[float, typer.Option(help="Its sample rate in Hz.")] = 25000.0,
     io_lsb: Annotated[float | None, typer.Option(help="Value of one ADC count, if not in counts.")] = None,
     io_labels: Annotated[str, typer.Option(help="Its labelled events, where it has them.")] = "Labels",
+    adaptive: Annotated[
+        bool, typer.Option("--adaptive", help="Calibrate, let the IO rate drift, and recalibrate.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train and extinguish an eye-blink on float, fixed and RTL; verdict on bit-accuracy, figure."""
@@ -113,6 +119,7 @@ def demo(
         seed=seed,
         simulator=find_simulator(simulator.value),
         recording=recording,
+        adaptive=adaptive,
         console=errors if as_json else console,
     )
     if as_json:
@@ -236,6 +243,40 @@ def detect(
         f"{describe_labels(facts)}; written to {out}",
         highlight=False,
     )
+
+
+@app.command()
+def calibrate(
+    training: Annotated[
+        Path, typer.Argument(help="Training session (.npz): events, or raw samples of both channels.")
+    ],
+    out: Annotated[Path, typer.Option(help="Configuration (TOML).")],
+    config: ConfigOption = None,
+    delta_a: Annotated[float, typer.Option(help="Fall of w that acquisition needs.")] = Goals.delta_a,
+    trials_a: Annotated[float, typer.Option(help="Trials for it.")] = Goals.trials_a,
+    delta_e: Annotated[float, typer.Option(help="Rise of w that extinction needs.")] = Goals.delta_e,
+    trials_e: Annotated[float, typer.Option(help="Trials for it.")] = Goals.trials_e,
+    costs: Annotated[
+        tuple[float, float, float], typer.Option(help="Of acquisition, extinction and stability.")
+    ] = Goals.costs,
+    noi_pass: Annotated[
+        float, typer.Option(help="Share of IO detections not inhibited in extinction.")
+    ] = Goals.noi_pass,
+    figure: Annotated[
+        Path | None, typer.Option(help="Picture of the choice of thresholds, or of δp and δd (.png).")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a configuration from a training session: δp, δd, coefficients, thresholds."""
+    from .calibrate import run_calibration
+
+    goals = Goals(delta_a, trials_a, delta_e, trials_e, costs, noi_pass)
+    done = run_calibration(training, load_config(config), goals, out, figure=figure, console=errors)
+    if as_json:
+        print(json.dumps(done.facts(), indent=2))
+        return
+    for line in (*done.describe(), f"written to {out}"):
+        console.print(line, highlight=False)
 
 
 @app.command()

@@ -13,11 +13,12 @@ from rich.table import Table
 from ..golden_model.config import ChipConfig
 from ..golden_model.events import Events, Result, atomic_write
 from ..golden_model.protocol import Score
+from ..golden_model.recalibration import Status
 from ..sim.replay import replay_design
 from ..sim.simulators import Simulator
 from .figures import draw_session
 from .output import make_folder, progress_bar, write_json
-from .session import MODELS, Comparison, run_model
+from .session import CONSTANT, LABELS, MODELS, Comparison, run_model
 
 __all__ = ["compare_models"]
 
@@ -34,6 +35,8 @@ def compare_models(
     facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run the three models, print tables and verdict, write everything to `out`.
+
+    Where the configuration recalibrates, the fixed-point model also runs without, as a control.
 
     Parameters
     ----------
@@ -69,6 +72,10 @@ def compare_models(
         with progress_bar(model, events.n_steps, console) as advance:
             results[model] = run_model(model, events, config, simulator=simulator, progress=advance)
         seconds[model] = time.perf_counter() - began
+    if config.recalibration.enabled:
+        began = time.perf_counter()
+        results[CONSTANT] = run_model("fixed", events, config.replace(recalibration={"enabled": False}))
+        seconds[CONSTANT] = time.perf_counter() - began
     comparison = Comparison(events, results, isi_s)
     report = {**(facts or {}), "simulator": f"{simulator.name} {simulator.version()}"}
     report |= comparison.summary() | {"seconds": {name: round(s, 3) for name, s in seconds.items()}}
@@ -87,7 +94,8 @@ def compare_models(
 
 
 def _print_behaviour(comparison: Comparison, seconds: Mapping[str, float], console: Console) -> None:
-    table = Table("", *comparison.results, box=None, header_style="bold")
+    columns = (LABELS.get(name, name) for name in comparison.results)
+    table = Table("", *columns, box=None, header_style="bold")
     results, scores = comparison.results, comparison.scores
     table.add_row("conditioned responses", *(str(result.cr.size) for result in results.values()))
     table.add_row("w at the end", *(f"{result.w[-1]:.6f}" for result in results.values()))
@@ -103,8 +111,18 @@ def _print_behaviour(comparison: Comparison, seconds: Mapping[str, float], conso
         }
         for label, describe in rows.items():
             table.add_row(label, *(describe(score) for score in scores.values()))
+    if comparison.config.recalibration.enabled:
+        table.add_row("recalibrations", *(_recalibrations(result) for result in results.values()))
     table.add_row("seconds", *(f"{seconds[name]:.2f}" for name in results))
     console.print(table)
+
+
+def _recalibrations(result: Result) -> str:
+    found = result.recalibrations
+    if found is None:
+        return "none"
+    kept = int((found.status != Status.GOOD).sum())
+    return f"{found.step.size}, {kept} of them refused" if kept else str(found.step.size)
 
 
 def _trial(number: int | None) -> str:
@@ -130,10 +148,12 @@ def _print_verdict(comparison: Comparison, report: Mapping[str, Any], console: C
             f"; well-timed differs in {against['well_timed_differs_trials']} of {against['trials']} trials"
         )
     console.print(line, highlight=False)
+    rtl = comparison.results["rtl"].recalibrations
+    also = "" if rtl is None else f", and in each of {rtl.step.size} recalibrations"
     if report["bit_accurate"]:
         console.print(
             f"[bold green]BIT-ACCURATE[/]: RTL equals fixed in w and CR at every one of "
-            f"{comparison.events.n_steps:,} steps ({report['simulator']})",
+            f"{comparison.events.n_steps:,} steps{also} ({report['simulator']})",
             highlight=False,
         )
     else:

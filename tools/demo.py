@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,22 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
+from ..golden_model.calibration import calibrate
 from ..golden_model.config import ChipConfig, ConfigError
 from ..golden_model.detection import events_in_steps
-from ..golden_model.events import FileError
-from ..golden_model.protocol import Protocol, Trial
+from ..golden_model.events import Events, FileError
+from ..golden_model.protocol import TRAINING, Protocol, Trial
 from ..sim.simulators import Simulator
 from .compare import compare_models
 from .detect import RecordedChannel, describe_labels
+from .output import make_folder
 
-__all__ = ["IoRecording", "run_demo"]
+__all__ = ["IO_DRIFT_HZ", "IoRecording", "run_demo"]
+
+IO_DRIFT_HZ = (1.14, 1.74, 0.64)
+"""Spontaneous IO rate at the start, at the end of the paired trials, and at the end: the paper's figure
+14."""
+_PAIRED, _DRIFTING_PAIRED = 120, 190
 
 
 @dataclass(frozen=True)
@@ -70,20 +78,30 @@ def run_demo(
     config: ChipConfig,
     out: Path,
     *,
-    paired: int,
+    paired: int | None,
     cs_alone: int,
     seed: int,
     simulator: Simulator,
     recording: IoRecording | None,
+    adaptive: bool,
     console: Console,
 ) -> dict[str, Any]:
     """Draw the session, run and compare the models; returns the report of ``compare_models``.
+
+    `adaptive` calibrates the configuration from a training session first, lets the IO rate drift, and
+    recalibrates. `paired` is 120 unless given, or the 190 of the paper's experiment where it drifts.
 
     Raises
     ------
     FileError, ConfigError
         If the recording, or the number of trials, cannot be used.
     """
+    if adaptive and recording is not None:
+        raise ConfigError(
+            "--adaptive and --io-recording: the rate of a recording cannot drift, take one of them"
+        )
+    if paired is None:
+        paired = _DRIFTING_PAIRED if adaptive else _PAIRED
     if paired + cs_alone == 0:
         raise ConfigError("--paired and --cs-alone are both 0: needs a trial")
     protocol = Protocol(trials=(Trial.PAIRED,) * paired + (Trial.CS_ALONE,) * cs_alone)
@@ -95,6 +113,13 @@ def run_demo(
         "io": {"tdr": protocol.io.tdr, "far_hz": protocol.io.far_hz},
     }
     title = f"{paired} paired + {cs_alone} CS-alone trials"
+    if adaptive:
+        config = _calibrated(config, out, seed, console)
+        # From the first rate to the second while trials are paired, on to the third while they are not.
+        drift = IO_DRIFT_HZ if paired and cs_alone else IO_DRIFT_HZ[:2] if paired else IO_DRIFT_HZ[1:]
+        protocol = replace(protocol, io_drift_hz=drift)
+        facts["io"]["drift_hz"] = list(drift)
+        title += f", IO rate drifting {' to '.join(f'{rate:g}' for rate in drift)} Hz"
     background = None
     if recording is not None:
         steps, length, found = recording.detect(config)
@@ -117,6 +142,24 @@ def run_demo(
         isi_s=protocol.isi_s,
         facts=facts,
     )
+
+
+def _calibrated(config: ChipConfig, out: Path, seed: int, console: Console) -> ChipConfig:
+    """`config`, calibrated by a synthetic training session, which is left in `out`."""
+    make_folder(out)
+    path = out / "training.npz"
+    TRAINING.training(config, seed).save(path)
+    config = calibrate(
+        Events.load(path), config, training_sha256=hashlib.sha256(path.read_bytes()).hexdigest()
+    )
+    record = config.calibration
+    assert record is not None
+    line = (
+        f"calibrated by {path}: δp {config.plasticity.potentiation:.3g} a step, δd "
+        f"{config.plasticity.depression:.3g} an event at an IO rate of {record.io_rate_hz:.2f} Hz"
+    )
+    console.print(line, highlight=False)
+    return config
 
 
 def _repeated(

@@ -12,12 +12,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import In
 from amaranth.sim import Simulator
 
 from ..gateware.microcircuit import Microcircuit, Timing
-from ..golden_model.config import ChipConfig, Formats
+from ..golden_model.calibration import calibrate
+from ..golden_model.config import CalibrationRecord, ChipConfig, Formats
+from ..golden_model.protocol import TRAINING
 
 __all__ = ["TABLES", "fill", "timing_diagram"]
 
@@ -34,6 +37,8 @@ _FORMAT_USES = {
     "detection_gain": "relative threshold",
     "filter_state": "input and output of a biquad",
     "filter_coefficient": "coefficients of a biquad",
+    "rate": "IO rate, as a share of full scale",
+    "coefficient": "coefficient of the recalibration, normalised",
 }
 
 
@@ -48,11 +53,13 @@ _FIELD_USES = {
     "weight.initial": "w at the start",
     "plasticity.potentiation": "δp, added to w in each step of the plasticity trace",
     "plasticity.depression": "δd, taken from w by each IO detection in it",
-    "recalibration.enabled": "kept for later: must be false",
-    "recalibration.period_s": "kept for later",
-    "recalibration.alpha": "kept for later",
-    "recalibration.beta": "kept for later",
-    "recalibration.gamma": "kept for later",
+    "recalibration.enabled": "δp and δd follow the IO rate",
+    "recalibration.period_s": "time between two recalibrations",
+    "recalibration.rate_min_hz": "working range: a rate below it changes nothing",
+    "recalibration.rate_max_hz": "a rate above it changes nothing; sets the full scale of the rate",
+    "recalibration.alpha": "numerator of δp, lowest power of the rate first",
+    "recalibration.beta": "denominator of both",
+    "recalibration.gamma": "numerator of δd",
     "detection.threshold": "multiple of the long-run mean variability, or ADC counts",
     "detection.relative": "which of the two",
     "detection.mean_tau_s": "time constant of the running mean",
@@ -65,6 +72,27 @@ _FIELD_USES = {
     "stimulation.width_s": "kept for later: length of a pulse",
     "stimulation.duration_s": "kept for later: length of the train",
 }
+
+
+_RECORD_USES = {
+    "p_bar": "P̄1, P̄2, P̄3: steps of potentiation, the first two a trial",
+    "d_bar": "D̄1, D̄2: events of depression a trial",
+    "k": "seconds: D̄3 per Hz of IO rate",
+    "io_rate_hz": "spontaneous IO rate of the session",
+    "costs": "c1, c2, c3",
+    "delta_a": "Δa, wanted fall of w in acquisition",
+    "trials_a": "Ta, trials for it",
+    "delta_e": "Δe, wanted rise of w in extinction",
+    "trials_e": "Te, trials for it",
+    "noi_pass": "σ̄, share of IO detections that the inhibition lets through in extinction",
+    "residual": "root of the weighted sum of squares that is left, in w a trial",
+    "pn_tdr": "share of CS that the PN channel detects",
+    "pn_far_hz": "its false alarms",
+    "io_tdr": "share of US that the IO channel detects",
+    "io_far_hz": "its false alarms",
+    "training_sha256": "SHA-256 of the training file",
+}
+_TRAINING_SEEDS = 100
 
 
 def _table(header: list[str], rows: list[list[str]]) -> str:
@@ -100,9 +128,49 @@ def configuration_table() -> str:
                 rows.append([f"`[{prefix}]`", f"`{name}`", shown, meaning])
 
     sections = ChipConfig.make().model_dump(mode="json")
-    walk("", {name: section for name, section in sections.items() if name != "formats"})
+    elsewhere = ("formats", "calibration")  # tables of their own; the record of a calibration has no defaults
+    walk("", {name: section for name, section in sections.items() if name not in elsewhere})
     assert set(_FIELD_USES) <= described, "a field that is described does not exist"
     return _table(["section", "field", "default", "what"], rows)
+
+
+def record_table() -> str:
+    """Every entry of the record that a calibration leaves in the configuration."""
+    assert set(_RECORD_USES) == set(CalibrationRecord.model_fields), "an entry of the record is not described"
+    return _table(["`[calibration]`", "what"], [[f"`{name}`", use] for name, use in _RECORD_USES.items()])
+
+
+def calibrated_table() -> str:
+    """What calibrations of many synthetic sessions give."""
+    config = ChipConfig.make()
+    columns: dict[str, list[float]] = {}
+    for seed in range(_TRAINING_SEEDS):
+        events = TRAINING.training(config, seed)
+        done = calibrate(events, config, training_sha256="0" * 64)
+        start, record = events.spontaneous_start, done.calibration
+        assert start is not None and record is not None
+        found = {
+            "δp, w a step": done.plasticity.potentiation,
+            "δd, w an event": done.plasticity.depression,
+            "residual, w a trial": record.residual,
+            "share of CS detected": record.pn_tdr,
+            "PN false alarms, Hz": record.pn_far_hz,
+            "share of US detected": record.io_tdr,
+            "IO false alarms, Hz": record.io_far_hz,
+            "PN detections · Λτ / k": np.count_nonzero(events.pn >= start)
+            * config.trace.duration_s
+            / record.k,
+        }
+        for name, value in found.items():
+            columns.setdefault(name, []).append(value)
+    rows = [
+        [
+            name,
+            *(f"{x:.3g}" for x in (np.mean(values), np.std(values, ddof=1), *np.percentile(values, [5, 95]))),
+        ]
+        for name, values in columns.items()
+    ]
+    return _table([f"{_TRAINING_SEEDS} sessions", "mean", "standard deviation", "5 %", "95 %"], rows)
 
 
 def ports_table() -> str:
@@ -179,6 +247,8 @@ def timing_diagram() -> dict[str, Any]:
 TABLES: Mapping[str, Callable[[], str]] = {
     "formats": formats_table,
     "configuration": configuration_table,
+    "record": record_table,
+    "calibrated": calibrated_table,
     "ports": ports_table,
     "latency": latency_table,
 }

@@ -9,15 +9,20 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from ..golden_model.config import ChipConfig
 from ..golden_model.detection import Detections
-from ..golden_model.events import atomic_write
+from ..golden_model.events import Recalibrations, atomic_write
 from ..golden_model.protocol import BLOCK, PRE_US_S, Trial
-from .session import Comparison
+from ..golden_model.recalibration import Status
+from ..golden_model.thresholds import Roc, Selection
+from .session import CONSTANT, LABELS, Comparison
 
-__all__ = ["draw_detections", "draw_session"]
+__all__ = ["draw_calibration", "draw_detections", "draw_selection", "draw_session"]
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 _PN, _IO, _CR = "#009E73", "#000000", "#0072B2"
@@ -26,7 +31,13 @@ _MODEL_STYLE: dict[str, dict[str, Any]] = {
     "float": {"color": "#E69F00", "linewidth": 3.5},
     "fixed": {"color": "#0072B2", "linewidth": 1.8},
     "rtl": {"color": "#000000", "linewidth": 0.9, "linestyle": (0, (3, 3))},
+    CONSTANT: {"color": "#999999", "linewidth": 1.2},
 }
+_CHOSEN, _IMPOSSIBLE = "#D55E00", "#E5E5E5"
+_LEAST_FAR_HZ = 0.02
+"""Below, false alarm rates are drawn on a linear scale."""
+_SPAN = 1e-3
+"""Smallest error that has a colour of its own, over the largest."""
 _RASTER_S = (-0.2, 1.0)
 _CS_DURATION_S, _US_DURATION_S = 0.45, 0.15
 """The paper's stimuli: 450 ms of noise, 150 ms of air puff."""
@@ -40,11 +51,16 @@ def draw_session(comparison: Comparison, path: Path, title: str) -> None:
     figure = Figure(figsize=(13, 8), layout="constrained")
     figure.suptitle(title, fontsize=13)
     if comparison.events.cs.size:
-        grid = figure.add_gridspec(3, 2, width_ratios=(1.15, 1))
+        recalibrated = comparison.results["fixed"].recalibrations
+        rows = 3 if recalibrated is None else 4
+        figure.set_figheight(8 + 2.2 * (rows - 3))
+        grid = figure.add_gridspec(rows, 2, width_ratios=(1.15, 1))
         _draw_rasters(figure.add_subplot(grid[:, 0]), comparison)
         _draw_weight(figure.add_subplot(grid[0, 1]), comparison)
         _draw_blocks(figure.add_subplot(grid[1, 1]), comparison, "well_timed", "well-timed CRs (% of trials)")
         _draw_blocks(figure.add_subplot(grid[2, 1]), comparison, "late", "late CRs (% of trials)")
+        if recalibrated is not None:
+            _draw_recalibrations(figure.add_subplot(grid[3, 1]), comparison, recalibrated)
     else:
         _draw_course(figure.add_subplot(), comparison)
     _save(figure, path)
@@ -81,6 +97,84 @@ def draw_detections(detections: Detections, rate_hz: float, path: Path, title: s
     detail.set_title("the event in the middle", fontsize=10)
     detail.xaxis.set_major_locator(MaxNLocator(5))
     _save(figure, path)
+
+
+def draw_calibration(config: ChipConfig, path: Path, title: str) -> None:
+    """δp and δd of a calibrated configuration over the IO rate, in the working range; PNG."""
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    section, record = config.recalibration, config.calibration
+    assert section.coefficients is not None and record is not None
+    rates = np.linspace(section.rate_min_hz, section.rate_max_hz, 400)
+    curves = np.array([section.coefficients.plasticity(rate) for rate in rates]).T
+    calibrated = (config.plasticity.potentiation, config.plasticity.depression)
+    names = ("potentiation δp (w a step)", "depression δd (w an event)")
+    for axes, curve, value, name in zip(figure.subplots(1, 2), curves, calibrated, names, strict=True):
+        axes.plot(rates, curve, color=_CR, linewidth=2)
+        axes.axvline(record.io_rate_hz, color="grey", linewidth=1, linestyle=":")
+        axes.plot(
+            record.io_rate_hz, value, "o", color=_CHOSEN, markersize=8,
+            label=f"calibrated: {value:.3g} at {record.io_rate_hz:.3g} Hz",
+        )  # fmt: skip
+        axes.set(
+            xlabel="spontaneous IO rate (Hz)", ylabel=name,
+            xlim=(section.rate_min_hz, section.rate_max_hz), ylim=(0, 1.15 * curve.max()),
+        )  # fmt: skip
+        axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3), useMathText=True)
+        axes.legend(loc="lower right", framealpha=0.9)
+    _save(figure, path)
+
+
+def draw_selection(selection: Selection, path: Path, title: str) -> None:
+    """ROC of both channels and the error of each pair of thresholds, the chosen ones marked; PNG."""
+    figure = Figure(figsize=(13, 5.6), layout="constrained")
+    figure.suptitle(title, fontsize=13)
+    curves, residuals = figure.subplots(1, 2)
+    first, second = selection.chosen
+    _draw_roc(curves, selection.pn, first, "PN", _PN)
+    _draw_roc(curves, selection.io, second, "IO", _IO)
+    curves.set_xscale("symlog", linthresh=_LEAST_FAR_HZ)  # a rate of 0 is seen too
+    curves.set(
+        xlim=(0, None), ylim=(-3, 103), title="receiver operating characteristic",
+        xlabel="false alarms (Hz)", ylabel="stimuli detected (%)",
+    )  # fmt: skip
+    curves.xaxis.set_major_formatter("{x:g}")
+    curves.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, fontsize=9)
+    pn, io = selection.pn.thresholds, selection.io.thresholds
+    possible = np.isfinite(selection.error)
+    residuals.set_facecolor(_IMPOSSIBLE)
+    scale = LogNorm(vmin=max(selection.error.min(), selection.error[possible].max() * _SPAN))
+    drawn = residuals.pcolormesh(
+        io, pn, np.where(possible, selection.error, np.nan), norm=scale, cmap="cividis", shading="nearest"
+    )
+    figure.colorbar(drawn, ax=residuals, label="residual, with its chance (w a trial)", extend="min")
+    residuals.plot(io[second], pn[first], "o", color=_CHOSEN, markersize=9, mec="white", label="chosen")
+    handles, _ = residuals.get_legend_handles_labels()
+    residuals.legend(
+        handles=[*handles, Patch(color=_IMPOSSIBLE, label="determines no plasticity")], framealpha=0.9
+    )
+    residuals.set(xscale="log", yscale="log", title="calibration with each pair")
+    for axis, name, channel in (
+        (residuals.xaxis, "IO", selection.config.detection.io),
+        (residuals.yaxis, "PN", selection.config.detection.pn),
+    ):
+        axis.set_label_text(
+            f"{name} threshold ({'× mean variability' if channel.relative else 'ADC counts'})"
+        )
+        axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter("{x:g}")
+    _save(figure, path)
+
+
+def _draw_roc(axes: Axes, roc: Roc, chosen: int, name: str, colour: str) -> None:
+    rates = np.array([quality.far_hz for quality in roc.qualities])
+    hits = np.array([100 * quality.tdr for quality in roc.qualities])
+    axes.plot(rates, hits, ".-", color=colour, linewidth=1.2, markersize=5, label=name)
+    axes.plot(
+        rates[chosen], hits[chosen], "o", color=_CHOSEN, mec=colour, mew=2, markersize=10,
+        label=f"chosen: {name} {roc.thresholds[chosen]:.3g}, {hits[chosen]:.0f} % at {rates[chosen]:.2g} Hz",
+    )  # fmt: skip
 
 
 def _draw_rasters(axes: Axes, comparison: Comparison) -> None:
@@ -146,11 +240,12 @@ def _stretches(flags: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 def _draw_weight(axes: Axes, comparison: Comparison) -> None:
     config = comparison.config
     for name, trials in comparison.scores.items():
-        axes.plot(np.arange(1, trials.weight.size + 1), trials.weight, label=name, **_MODEL_STYLE[name])
+        label = LABELS.get(name, name)
+        axes.plot(np.arange(1, trials.weight.size + 1), trials.weight, label=label, **_MODEL_STYLE[name])
     fires_last = config.threshold.level / (config.trace.end or np.nan)
     axes.axhline(fires_last, color="grey", linewidth=1, linestyle=":", label="CRs below")
     axes.set(ylabel="w at each CS", title="the memory")
-    axes.legend(ncols=4, fontsize=8)
+    axes.legend(ncols=len(comparison.scores) + 1, fontsize=8, handlelength=1.5, columnspacing=1)
     _set_trials(axes, comparison)
 
 
@@ -161,6 +256,27 @@ def _draw_blocks(axes: Axes, comparison: Comparison, what: str, label: str) -> N
         middle = (first + np.minimum(first + BLOCK - 1, comparison.events.cs.size)) / 2
         axes.plot(middle, share, label=name, marker=".", **_MODEL_STYLE[name])
     axes.set(ylim=(-3, 103), ylabel=label, xlabel="trial")
+    _set_trials(axes, comparison)
+
+
+def _draw_recalibrations(axes: Axes, comparison: Comparison, found: Recalibrations) -> None:
+    """The IO rate as counted, and the δp and δd that it led to, as multiples of the configured ones."""
+    trial = np.interp(found.step, comparison.events.cs, np.arange(1, comparison.events.cs.size + 1))
+    good = found.status == Status.GOOD
+    axes.plot(trial, found.rate_hz, ".-", color=_IO, linewidth=1, label="IO rate")
+    axes.plot(trial[~good], found.rate_hz[~good], "x", color="#D55E00", label="refused")
+    axes.set(ylabel="IO rate (Hz)", xlabel="trial", ylim=(0, None))
+    plasticity, other = comparison.config.plasticity, axes.twinx()
+    for name, values, configured, colour in (
+        ("δp", found.potentiation, plasticity.potentiation, "#009E73"),
+        ("δd", found.depression, plasticity.depression, "#CC79A7"),
+    ):
+        if configured:
+            steps = np.concatenate([[0.5], trial]), np.concatenate([[1], values / configured])
+            other.step(*steps, where="post", color=colour, linewidth=1.5, label=name)
+    other.set(ylabel="δ, multiples of the start", ylim=(0, None))
+    lines = axes.get_lines()[: 1 if good.all() else 2] + other.get_lines()
+    axes.legend(lines, [str(line.get_label()) for line in lines], ncols=4, fontsize=8, loc="lower left")
     _set_trials(axes, comparison)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -13,18 +13,24 @@ import numpy as np
 import numpy.typing as npt
 
 from ..golden_model.config import ChipConfig
-from ..golden_model.events import Events, Result
+from ..golden_model.events import Events, Recalibrations, Result
 from ..golden_model.fixed import to_real
 from ..golden_model.microcircuit import MicrocircuitFixed, MicrocircuitFloat
 from ..golden_model.protocol import Score, Trial, score
-from ..sim.comparison import first_difference
+from ..golden_model.recalibration import Outcome, Status
+from ..sim.comparison import RECALIBRATION, first_difference, first_recalibration
+from ..sim.record import recalibration_rows
 from ..sim.replay import Scenario, replay
 from ..sim.simulators import Simulator
 
-__all__ = ["MODELS", "Comparison", "ModelName", "run_model"]
+__all__ = ["CONSTANT", "LABELS", "MODELS", "Comparison", "ModelName", "run_model"]
 
 ModelName = Literal["float", "fixed", "rtl"]
 MODELS: tuple[ModelName, ...] = ("float", "fixed", "rtl")
+CONSTANT = "constant"
+"""Beside the three: the fixed-point model with the recalibration switched off, as a control."""
+LABELS = {CONSTANT: "fixed, δ constant"}
+"""How a result is called where its name does not say it."""
 
 
 def run_model(
@@ -56,23 +62,54 @@ def run_model(
     BenchFailure, ToolError
         From the simulation.
     """
+    inputs = (events.pn_steps, events.io_steps, events.blanked_steps)
+    enabled = config.recalibration.enabled
     if model == "float":
-        real = MicrocircuitFloat(config).process(events.pn_steps, events.io_steps)
-        result = Result(np.flatnonzero(real.cr), real.weight, None, config)
+        real = MicrocircuitFloat(config).process(*inputs[:2], blanked=inputs[2])
+        outcomes = _float_recalibrations(real.recalibrations) if enabled else None
+        result = Result(np.flatnonzero(real.cr), real.weight, None, config, outcomes)
     else:
         if model == "fixed":
-            fixed = MicrocircuitFixed(config).process(events.pn_steps, events.io_steps)
-            cr, raw = fixed.cr, fixed.weight
+            fixed = MicrocircuitFixed(config).process(*inputs[:2], blanked=inputs[2])
+            cr, raw, rows = fixed.cr, fixed.weight, recalibration_rows(fixed.recalibrations)
         else:
             if simulator is None:
                 raise ValueError("model rtl needs a simulator")
-            scenario = Scenario("session", config, events.pn_steps[:, None], events.io_steps[:, None])
+            pn, io, blanked = (steps[:, None] for steps in inputs)
+            scenario = Scenario("session", config, pn, io, blanked=blanked)
             record = replay(scenario, simulator, progress=progress)
             cr, raw = record["response"][:, 0], record["weight"][:, 0]
-        result = Result(np.flatnonzero(cr), to_real(raw, config.formats.weight), raw, config)
+            rows = record.get("recalibrations", recalibration_rows(()))
+        outcomes = _fixed_recalibrations(rows, config) if enabled else None
+        result = Result(np.flatnonzero(cr), to_real(raw, config.formats.weight), raw, config, outcomes)
     if progress:
         progress(events.n_steps)
     return result
+
+
+def _float_recalibrations(outcomes: Sequence[Outcome[np.float64]]) -> Recalibrations:
+    columns = [[getattr(outcome, name) for outcome in outcomes] for name in RECALIBRATION]
+    step, _, status, rate_hz, potentiation, depression = columns
+    return Recalibrations(
+        np.array(step, np.int64),
+        np.array(status, np.int64),
+        np.array(rate_hz, np.float64),
+        np.array(potentiation, np.float64),
+        np.array(depression, np.float64),
+    )
+
+
+def _fixed_recalibrations(rows: npt.NDArray[np.int64], config: ChipConfig) -> Recalibrations:
+    """From raw words, in the columns of ``comparison.RECALIBRATION``."""
+    formats = config.formats
+    step, _, status, rate, potentiation, depression = rows.T
+    return Recalibrations(
+        step,
+        status,
+        to_real(rate, formats.rate) * config.rate_full_scale_hz,
+        to_real(potentiation, formats.potentiation),
+        to_real(depression, formats.depression),
+    )
 
 
 @dataclass(frozen=True)
@@ -83,7 +120,7 @@ class Comparison:
     ----------
     events : Events
     results : mapping of str to Result
-        By the names of :data:`MODELS`.
+        By the names of :data:`MODELS`, and :data:`CONSTANT` where the configuration recalibrates.
     isi_s : float
         When the US is due after the CS.
     """
@@ -98,12 +135,11 @@ class Comparison:
 
     @cached_property
     def difference(self) -> str | None:
-        """Where RTL first differs from fixed, in w or CR; None if nowhere."""
-        return first_difference(
-            _comparable(self.results["fixed"], self.events.n_steps),
-            _comparable(self.results["rtl"], self.events.n_steps),
-            self.config,
-        )
+        """Where RTL first differs from fixed, in w, CR or a recalibration; None if nowhere."""
+        fixed, rtl = self.results["fixed"], self.results["rtl"]
+        n_steps = self.events.n_steps
+        difference = first_difference(_comparable(fixed, n_steps), _comparable(rtl, n_steps), self.config)
+        return difference or first_recalibration(_rows(fixed), _rows(rtl))
 
     @property
     def largest_weight_error(self) -> float:
@@ -167,6 +203,16 @@ class Comparison:
         return summary
 
 
+def _rows(result: Result) -> npt.NDArray[np.float64]:
+    """Recalibrations of the one channel, in the columns of ``comparison.RECALIBRATION``."""
+    found = result.recalibrations
+    if found is None:
+        return np.zeros((0, len(RECALIBRATION)))
+    channel = np.zeros_like(found.step)
+    columns = (found.step, channel, found.status, found.rate_hz, found.potentiation, found.depression)
+    return np.stack([column.astype(np.float64) for column in columns], axis=1)
+
+
 def _comparable(result: Result, n_steps: int) -> dict[str, npt.NDArray[np.int64]]:
     cr = np.zeros((n_steps, 1), np.int64)
     cr[result.cr] = 1
@@ -203,6 +249,20 @@ def _behaviour(result: Result, trials: Score | None) -> dict[str, Any]:
         "w_max": float(result.w.max()),
         "w_last": float(result.w[-1]),
     }
+    if result.recalibrations is not None:
+        found = result.recalibrations
+        numbers["recalibrations"] = {
+            "count": int(found.step.size),
+            "kept": {
+                Status(status).name.lower(): int(count)
+                for status, count in zip(*np.unique(found.status, return_counts=True), strict=True)
+                if status != Status.GOOD
+            },
+            "step": found.step.tolist(),
+            "rate_hz": found.rate_hz.tolist(),
+            "potentiation": found.potentiation.tolist(),
+            "depression": found.depression.tolist(),
+        }
     if trials is not None:
         latency = trials.mean_latency_s
         numbers |= {

@@ -141,7 +141,9 @@ async def equal_to_the_model(dut: Any) -> None:
                 assert parameter.row is not None
                 await bench.write(channel, parameter.row, word)
         observed = int(
-            rng.choice((0, 1, longest, rng.integers(1, longest, endpoint=True)), p=(0.05, 0.05, 0.1, 0.8))
+            rng.choice(
+                (0, 1, longest, int(rng.integers(1, longest, endpoint=True))), p=(0.05, 0.05, 0.1, 0.8)
+            )
         )
         sensible = int(observed * per_step * rng.random())
         count = int(rng.choice((0, observed, sensible), p=(0.05, 0.05, 0.9)))
