@@ -20,9 +20,11 @@ from amaranth.lib.wiring import In, Out
 from ..gateware.microcircuit import Microcircuit
 from ..gateware.step_timer import StepTimer
 from ..gateware.toolchain import ToolError, find_tool, to_rtlil
+from ..golden_model.calibration import calibrate
 from ..golden_model.config import ChipConfig
+from ..golden_model.protocol import TRAINING
 
-__all__ = ["Cost", "FewPins", "synthesise_up5k"]
+__all__ = ["Cost", "FewPins", "calibrated_config", "synthesise_up5k"]
 
 CLOCK_HZ = 12e6
 """The oscillator of the iCEBreaker."""
@@ -55,7 +57,7 @@ class FewPins(wiring.Component):
     """The core and its step timer behind four pins, so that it can be placed without a board's pin-out.
 
     Inputs come from a shift register and outputs leave by the parity of a register: nothing is optimised
-    away, and every path starts and ends in a flip-flop. ``commit`` is for benches and stays unconnected.
+    away, and every path starts and ends in a flip-flop. ``commit`` and ``recalibrated`` stay unconnected.
 
     Parameters
     ----------
@@ -80,7 +82,7 @@ class FewPins(wiring.Component):
         self._into: list[Value] = []
         self._out_of: list[Value] = []
         for path, member, value in self._core.signature.flatten(self._core):
-            if path[0] not in ("commit", "tick"):
+            if path[0] not in ("commit", "recalibrated", "tick"):
                 (self._into if member.flow is In else self._out_of).append(Value.cast(value))
         self.wrapper_bits = sum(len(value) for value in (*self._into, *self._out_of))
         super().__init__({"serial": In(1), "enable": In(1), "parity": Out(1)})
@@ -155,15 +157,24 @@ def _run(tool: str, arguments: list[str], folder: Path) -> None:
 
 
 def main() -> None:
-    """Print the cost of the default core, with and without DSPs, and of more channels."""
-    config = ChipConfig.make()
+    """Print the cost of the default core, with and without DSPs and recalibration, and of more channels."""
     print("iCE40 UP5K, default formats; the cells include the test wrapper's flip-flops")
-    print("channels  DSP  logic cells  of wrapper  DSPs  RAMs  Fmax (MHz)")
-    for channels, dsp in ((1, True), (1, False), (7, True), (64, True)):
+    print("channels  recalibration  DSP  logic cells  of wrapper  DSPs  RAMs  Fmax (MHz)")
+    for channels, recalibrates, dsp in (
+        (1, False, True), (1, False, False), (7, False, True), (64, False, True), (1, True, True), (64,
+        True, True), ):  # fmt: skip
+        config = calibrated_config() if recalibrates else ChipConfig.make()
         cost = synthesise_up5k(config, channels, dsp=dsp)
-        row = [channels, "yes" if dsp else "no", f"{cost.logic_cells}/{cost.logic_cells_available}"]
-        row += [cost.wrapper_bits, cost.dsps, cost.rams, f"{cost.fmax_hz / 1e6:.1f}"]
-        print("{:>8}  {:>3}  {:>11}  {:>10}  {:>4}  {:>4}  {:>10}".format(*row))
+        row = [channels, "yes" if recalibrates else "no", "yes" if dsp else "no"]
+        row += [f"{cost.logic_cells}/{cost.logic_cells_available}", cost.wrapper_bits]
+        row += [cost.dsps, cost.rams, f"{cost.fmax_hz / 1e6:.1f}"]
+        print("{:>8}  {:>13}  {:>3}  {:>11}  {:>10}  {:>4}  {:>4}  {:>10}".format(*row))
+
+
+def calibrated_config() -> ChipConfig:
+    """The default configuration with the recalibration of a synthetic training session."""
+    config = ChipConfig.make()
+    return calibrate(TRAINING.training(config, 1), config, training_sha256="0" * 64)
 
 
 if __name__ == "__main__":

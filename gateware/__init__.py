@@ -2,6 +2,8 @@
 
 from .events import EventKind
 from .microcircuit import Microcircuit, Parameter
+from .rational import RationalEvaluator
+from .recalibration import Recalibration
 from .step_timer import StepTimer
 
-__all__ = ["EventKind", "Microcircuit", "Parameter", "StepTimer"]
+__all__ = ["EventKind", "Microcircuit", "Parameter", "RationalEvaluator", "Recalibration", "StepTimer"]

@@ -1,31 +1,44 @@
 """What the chip computes, in floating point and in fixed point. Needs numpy and numba, no hardware tools."""
 
+from .calibration import CalibrationError, Goals, calibrate
 from .config import ChipConfig, ConfigError, PrecisionWarning
 from .detection import DetectorFixed, DetectorFloat
 from .events import Events, FileError, Result
 from .fixed import SQ, UQ, Overflow, QFormat, Rounding, quantize, resize
 from .microcircuit import MicrocircuitFixed, MicrocircuitFloat
-from .protocol import Protocol, Trial, score
+from .protocol import TRAINING, Protocol, Trial, score
+from .recalibration import Coefficients, RecalibrationFixed, RecalibrationFloat
+from .thresholds import select_thresholds
+from .training import TrainingRecording
 
 __all__ = [
     "SQ",
+    "TRAINING",
     "UQ",
+    "CalibrationError",
     "ChipConfig",
+    "Coefficients",
     "ConfigError",
     "DetectorFixed",
     "DetectorFloat",
     "Events",
     "FileError",
+    "Goals",
     "MicrocircuitFixed",
     "MicrocircuitFloat",
     "Overflow",
     "PrecisionWarning",
     "Protocol",
     "QFormat",
+    "RecalibrationFixed",
+    "RecalibrationFloat",
     "Result",
     "Rounding",
+    "TrainingRecording",
     "Trial",
+    "calibrate",
     "quantize",
     "resize",
     "score",
+    "select_thresholds",
 ]

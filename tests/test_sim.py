@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from microzone.gateware import rational, recalibration
 from microzone.gateware.toolchain import ToolError, to_verilog
 from microzone.golden_model import ChipConfig
 from microzone.sim import bench as bench_module
 from microzone.sim import replay as replay_module
-from microzone.sim.bench import run_microcircuit
+from microzone.sim.bench import run_microcircuit, run_recalibration
 from microzone.sim.comparison import first_difference
 from microzone.sim.replay import Scenario, core_verilog, expected_signals, replay, replay_design
 from microzone.sim.scenarios import CONFIGS, scenarios
@@ -23,7 +24,7 @@ from microzone.sim.simulators import (
     Simulator,
     find_simulator,
 )
-from support import MUTATIONS, mutant
+from support import EVALUATOR, MUTATIONS, RECALIBRATION_MUTATIONS, mutant
 
 
 def _installed(name: str) -> Simulator:
@@ -58,6 +59,44 @@ def test_benches_pass(simulator: Simulator, config_name: str, channels: int, ste
     run_microcircuit(
         simulator, config_name=config_name, channels=channels, seed=channels, steps=steps, ports=ports
     )
+
+
+@pytest.mark.parametrize(
+    ("config_name", "channels", "steps"), [("adaptive", 1, 6000), ("adaptive", 64, 800), ("narrow", 2, 3000)]
+)
+def test_recalibration_benches_pass(
+    simulator: Simulator, config_name: str, channels: int, steps: int
+) -> None:
+    run_recalibration(simulator, config_name=config_name, channels=channels, seed=channels, steps=steps)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("channels", [1, 64])
+def test_the_whole_core_with_recalibration(simulator: Simulator, channels: int) -> None:
+    """Ports and every other scenario, while δp and δd change beside the steps."""
+    run_microcircuit(simulator, config_name="adaptive", channels=channels, seed=4, steps=60_000 // channels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECALIBRATION_MUTATIONS)
+def test_every_broken_recalibration_fails_the_cocotb_benches(
+    quickest: Simulator, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def broken_verilog(config: ChipConfig, channels: int) -> str:
+        with mutant(name) as core:
+            return to_verilog(core(config, channels), "microcircuit")
+
+    monkeypatch.setattr(replay_module, "core_verilog", broken_verilog)
+    changed = rational.RationalEvaluator
+    if name in EVALUATOR:
+        with mutant(name):
+            changed = recalibration.RationalEvaluator
+    monkeypatch.setattr(bench_module, "RationalEvaluator", changed)
+    with pytest.raises(BenchFailure) as failure:
+        for config_name, channels in (("adaptive", 5), ("narrow", 1)):
+            for seed in (1, 2):
+                run_recalibration(quickest, config_name=config_name, channels=channels, seed=seed, steps=4000)
+    print(f"{name}: {failure.value}")
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from microzone.boards.synthesis import CLOCK_HZ, synthesise_up5k
+from microzone.boards.synthesis import CLOCK_HZ, calibrated_config, synthesise_up5k
 from microzone.gateware.toolchain import ToolError, find_tool
 from microzone.golden_model import ChipConfig
 
@@ -20,6 +20,14 @@ def test_the_core_fits_the_up5k() -> None:
     assert 0 < cost.logic_cells < cost.logic_cells_available / 2
     assert 0 < cost.dsps <= 8 and 0 < cost.rams <= 30
     assert cost.fmax_hz >= CLOCK_HZ
+
+
+def test_recalibration_fits_beside_it() -> None:
+    """In half the UP5K, the core included, and without a DSP more."""
+    cost = synthesise_up5k(calibrated_config())
+    print(f"\nwith recalibration: {cost}")
+    assert cost.logic_cells < cost.logic_cells_available / 2
+    assert cost.dsps <= 4 and cost.rams <= 20 and cost.fmax_hz >= CLOCK_HZ
 
 
 @pytest.mark.slow

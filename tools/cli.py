@@ -284,7 +284,9 @@ def sim(
     block: Annotated[str, typer.Argument(help="Which block's benches.")] = "microcircuit",
     simulator: SimulatorOption = _DEFAULT_SIMULATOR,
     channels: Annotated[int, typer.Option(min=1, max=4096, help="Channels of the core.")] = 1,
-    config: Annotated[str, typer.Option(help="Which of the benches' configurations.")] = "default",
+    config: Annotated[
+        str | None, typer.Option(help="Which of the benches' configurations; else the block's own.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the stimuli.")] = 1,
     steps: Annotated[int, typer.Option(min=20, help="Length of each scenario.")] = 1500,
     waves: Annotated[bool, typer.Option("--waves", help="Record VCD and GTKWave save files.")] = False,
@@ -295,18 +297,19 @@ def sim(
     from ..sim.scenarios import CONFIGS
 
     for given, known, what in ((block, BLOCKS, "block"), (config, CONFIGS, "configuration")):
-        if given not in known:
+        if given is not None and given not in known:
             raise UserError(f"{what} {given!r}: choose from {', '.join(known)}")
     chosen = find_simulator(simulator.value)
     if waves and not isinstance(chosen, CocotbSimulator):
         raise UserError(f"--waves: {chosen.name} records none, take another simulator")
     if waves:
         make_folder(out)
+    named = {"config_name": config} if config else {}
     with errors.status(f"{chosen.name}: building and running"):
         BLOCKS[block](
             chosen,
+            **named,
             channels=channels,
-            config_name=config,
             seed=seed,
             steps=steps,
             waves=out if waves else None,

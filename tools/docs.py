@@ -21,6 +21,7 @@ from ..gateware.microcircuit import Microcircuit, Timing
 from ..golden_model.calibration import calibrate
 from ..golden_model.config import CalibrationRecord, ChipConfig, Formats
 from ..golden_model.protocol import TRAINING
+from ..golden_model.recalibration import visit_steps
 
 __all__ = ["TABLES", "fill", "timing_diagram"]
 
@@ -195,6 +196,20 @@ def latency_table() -> str:
     return _table(header, rows)
 
 
+def visits_table() -> str:
+    """When new δp and δd take effect, by the number of channels."""
+    step_s = ChipConfig.make().time.step_s
+    rows = []
+    for channels in (1, 2, 7, 64, 512):
+        visit = visit_steps(channels)
+        ends = (
+            f"{visit} steps, {1000 * visit * step_s:.0f} ms",
+            f"{channels * visit} steps, {channels * visit * step_s:.2g} s",
+        )
+        rows.append([str(channels), str(visit), *ends])
+    return _table(["channels N", "V", "after the period, first channel", "last channel"], rows)
+
+
 def timing_diagram() -> dict[str, Any]:
     """WaveDrom source of one step of a core with two channels, the second of which responds; simulated."""
     config = ChipConfig.make(weight={"initial": 0.1})
@@ -250,6 +265,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "record": record_table,
     "calibrated": calibrated_table,
     "ports": ports_table,
+    "visits": visits_table,
     "latency": latency_table,
 }
 """What a marker can name."""
