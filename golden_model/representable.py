@@ -183,20 +183,6 @@ def _check_detection(config: ChipConfig) -> None:
 
 def _check_recalibration(config: ChipConfig) -> None:
     section, formats = config.recalibration, config.formats
-    steps = section.period_s / config.time.step_s
-    if not steps <= _LONGEST_PERIOD:
-        raise ValueError(f"recalibration.period_s = {section.period_s:g}: limit is {_LONGEST_PERIOD} steps")
-    if abs(steps - round(steps)) > 1e-6 * max(steps, 1.0):
-        raise ValueError(
-            f"recalibration.period_s = {section.period_s:g}: {steps:.6g} steps of time.step_s = "
-            f"{config.time.step_s:g}, must be a whole number"
-        )
-    highest = 1 / config.time.step_s
-    if not section.rate_min_hz < section.rate_max_hz < highest:
-        raise ValueError(
-            f"recalibration.rate_min_hz = {section.rate_min_hz:g}, rate_max_hz = {section.rate_max_hz:g}: "
-            f"needs rate_min_hz < rate_max_hz < {highest:g}, one detection a step"
-        )
     if formats.rate.signed or formats.rate.integer_bits:
         raise ValueError(f"formats.rate = {formats.rate}: a share of full scale, use UQ(0,bits)")
     if not formats.coefficient.signed or formats.coefficient.integer_bits != 1:
@@ -211,6 +197,20 @@ def _check_recalibration(config: ChipConfig) -> None:
     if section.coefficients is None:
         missing = next(name for name in ("alpha", "beta", "gamma") if getattr(section, name) is None)
         raise ValueError(f"recalibration.{missing}: needed where enabled; `microzone calibrate` writes it")
+    steps = section.period_s / config.time.step_s
+    if not steps <= _LONGEST_PERIOD:
+        raise ValueError(f"recalibration.period_s = {section.period_s:g}: limit is {_LONGEST_PERIOD} steps")
+    if abs(steps - round(steps)) > 1e-6 * max(steps, 1.0):
+        raise ValueError(
+            f"recalibration.period_s = {section.period_s:g}: {steps:.6g} steps of time.step_s = "
+            f"{config.time.step_s:g}, must be a whole number"
+        )
+    highest = 1 / config.time.step_s
+    if not section.rate_min_hz < section.rate_max_hz < highest:
+        raise ValueError(
+            f"recalibration.rate_min_hz = {section.rate_min_hz:g}, rate_max_hz = {section.rate_max_hz:g}: "
+            f"needs rate_min_hz < rate_max_hz < {highest:g}, one detection a step"
+        )
     width = accumulator_format(config).width + formats.rate.width
     if width > _ACCUMULATOR_BITS:
         raise ValueError(

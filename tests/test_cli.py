@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -96,6 +97,52 @@ def test_compare_reports_a_difference_and_fails(
     assert outcome.status == 1
     assert "NOT BIT-ACCURATE: step" in outcome.out and "weight (process 8) expected 0x" in outcome.out
     assert json.loads(Path("report/report.json").read_text())["bit_accurate"] is False
+
+
+def test_an_adaptive_demo_in_short(microzone: Callable[..., Outcome]) -> None:
+    outcome = microzone(
+        "demo", "--adaptive", "--paired", 20, "--cs-alone", 10, "--seed", 5, "--out", "d", "--json",
+        "--simulator", "cxxrtl",
+    )  # fmt: skip
+    assert outcome.status == 0, outcome.err
+    report = json.loads(outcome.out)
+    assert report["bit_accurate"] and report["io"]["drift_hz"] == [1.14, 1.74, 0.64]
+    config = ChipConfig.load("d/config.toml")
+    assert config.recalibration.enabled and config.calibration is not None
+    assert (
+        config.calibration.training_sha256 == hashlib.sha256(Path("d/training.npz").read_bytes()).hexdigest()
+    )
+    results = {name: Result.load(f"d/{name}.npz") for name in ("float", "fixed", "rtl", "constant")}
+    fixed, rtl, real = (results[name].recalibrations for name in ("fixed", "rtl", "float"))
+    assert fixed is not None and rtl is not None and real is not None
+    assert results["constant"].recalibrations is None and not results["constant"].config.recalibration.enabled
+    assert report["models"]["rtl"]["recalibrations"]["count"] == fixed.step.size == 2
+    for name in ("step", "status", "rate_hz", "potentiation", "depression"):
+        assert np.array_equal(getattr(fixed, name), getattr(rtl, name)), name
+    assert np.allclose(fixed.potentiation, real.potentiation, rtol=1e-3)
+    assert (fixed.depression != config.plasticity.depression).all()
+    # The configuration serves any session, and other verbs.
+    outcome = microzone(
+        "compare", "d/events.npz", "--config", "d/config.toml", "--out", "c", "--simulator", "cxxrtl"
+    )
+    assert outcome.status == 0 and "and in each of 2 recalibrations" in outcome.out
+    assert np.array_equal(Result.load("c/rtl.npz").w_raw, results["rtl"].w_raw)
+    calibrated = microzone("calibrate", "d/training.npz", "--out", "again.toml")
+    assert calibrated.status == 0 and ChipConfig.load("again.toml") == config
+
+
+def test_blanked_events_reach_all_models(microzone: Callable[..., Outcome], tmp_path: Path) -> None:
+    io = np.arange(300, 60_000, 400)
+    blanked = np.stack([io[::2] - 5, io[::2] + 5], axis=1)
+    Events(pn=io - 150, io=io, n_steps=60_000, blanked=blanked).save(tmp_path / "b.npz")
+    Events(pn=io - 150, io=io[1::2], n_steps=60_000).save(tmp_path / "without.npz")
+    results = []
+    for name, model in (("b", "float"), ("b", "fixed"), ("b", "rtl"), ("without", "fixed")):
+        outcome = microzone("run", tmp_path / f"{name}.npz", "--model", model, "--out", "r.npz")
+        assert outcome.status == 0, outcome.err
+        results.append(Result.load("r.npz").w)
+    assert np.allclose(results[0], results[1], atol=1e-6)
+    assert np.array_equal(results[1], results[2]) and np.array_equal(results[1], results[3])
 
 
 def test_demo_in_short(microzone: Callable[..., Outcome]) -> None:
@@ -273,6 +320,7 @@ MISTAKES = [
     (("demo", "--paired", "-1", "--out", "o"), "Invalid value for '--paired'"),
     (("demo", "--paired", "200000", "--cs-alone", "0", "--out", "o", "--config", "SHORT"), r"limit is 200000000 steps"),
     (("demo", "--out", "o", "--config", "LONG"), r"window_s = (0.01, 0.15): shorter than a step of 0.3 s"),
+    (("demo", "--adaptive", "--io-recording", "RECORDING", "--out", "o"), r"take one of them"),
     (("demo", "--io-recording", "none.mat", "--out", "o"), r"none.mat: no such file"),
     (("demo", "--io-recording", "RECORDING", "--io-channel", "X", "--out", "o"), r"no channel 'X'; channels: Doubles, HIGH"),
     (("demo", "--io-recording", "RECORDING", "--io-rate", "50", "--out", "o"), r"detection"),
@@ -289,6 +337,7 @@ MISTAKES = [
     ),
     (("sim", "cerebrum"), r"block 'cerebrum': choose from microcircuit"),
     (("sim", "--config", "odd"), r"configuration 'odd': choose from default"),
+    (("sim", "recalibration", "--config", "default"), r"configuration 'default' does not recalibrate: choose from adaptive"),
     (("sim", "--channels", "0"), "Invalid value for '--channels'"),
     (("sim", "--waves", "--out", "EVENTS"), r"cannot be made"),
     (("sim", "--waves", "--simulator", "cxxrtl", "--out", "o"), r"--waves: cxxrtl records none"),
@@ -309,7 +358,6 @@ def test_mistakes_are_one_line_and_leave_nothing(
     names["LONG"].write_text(
         "[time]\nstep_s = 0.3\n[trace]\nduration_s = 0.3\n[noi]\ndelay_s = 0.0\n[eligibility]\ndelay_s = 0.0\n"
         "[detection.pn]\nrefractory_s = 0.3\n[detection.io]\nrefractory_s = 0.3\n"
-        "[recalibration]\nrate_max_hz = 3.0\n"
     )
     names["UNSORTED"] = names["UNSORTED"].with_suffix(".npz")
     np.savez(names["UNSORTED"], pn=[5, 3], io=[1], n_steps=9)
