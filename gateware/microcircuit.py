@@ -7,7 +7,6 @@ the channels, four cycles each, and one channel is the case N = 1, not a second 
 
 from __future__ import annotations
 
-import enum
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
@@ -16,87 +15,15 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden_model.config import ChipConfig
 from ..golden_model.fixed import QFormat
-from ..golden_model.recalibration import Row
 from .delay_line import DelayLine
 from .event_banks import EventBanks
 from .events import EventKind, channel_shape, event_stream
 from .fixed import resize
-from .rational import ROW_BITS, STATUS_FORMAT, row_format
+from .parameters import FIRST_ROW, PLASTIC, Parameter, access_layout, parameter_formats, word_width
+from .rational import ROW_BITS, STATUS_FORMAT
 from .recalibration import Recalibration
 
-__all__ = [
-    "Microcircuit",
-    "Parameter",
-    "Timing",
-    "access_layout",
-    "commit_shapes",
-    "parameter_formats",
-    "word_width",
-]
-
-
-class Parameter(enum.Enum):
-    """What the access port reaches, a raw word a channel.
-
-    w, δp and δd; and, where recalibration is enabled, the status of the last one (read only) and the words
-    of ``golden_model.recalibration.Row``, 16 above their row.
-    """
-
-    WEIGHT = 0
-    POTENTIATION = 1
-    DEPRESSION = 2
-    STATUS = 3
-    ALPHA_0 = 16
-    ALPHA_1 = 17
-    ALPHA_2 = 18
-    ALPHA_EXPONENT = 19
-    BETA_0 = 20
-    BETA_1 = 21
-    BETA_2 = 22
-    BETA_EXPONENT = 23
-    GAMMA_0 = 24
-    GAMMA_1 = 25
-    GAMMA_EXPONENT = 27
-
-    @property
-    def row(self) -> Row | None:
-        """Row of a coefficient; None for the others."""
-        return Row(self.value - 16) if self.value >= 16 else None
-
-
-_FIRST_ROW = Parameter.ALPHA_0.value
-_PLASTIC = (Parameter.WEIGHT, Parameter.POTENTIATION, Parameter.DEPRESSION)
-
-
-def parameter_formats(config: ChipConfig) -> dict[Parameter, QFormat]:
-    """Format of each parameter that this configuration has."""
-    formats = config.formats
-    known = {
-        Parameter.WEIGHT: formats.weight,
-        Parameter.POTENTIATION: formats.potentiation,
-        Parameter.DEPRESSION: formats.depression,
-    }
-    if config.recalibration.enabled:
-        known[Parameter.STATUS] = STATUS_FORMAT
-        known |= {p: row_format(config, p.row) for p in Parameter if p.row is not None}
-    return known
-
-
-def word_width(config: ChipConfig) -> int:
-    """Bits of a word at the access port: those of the widest parameter."""
-    return max(fmt.width for fmt in parameter_formats(config).values())
-
-
-def access_layout(config: ChipConfig, channels: int) -> data.StructLayout:
-    """Layout of one access: ``channel``, ``parameter``, ``write``, and the raw ``word`` to write."""
-    return data.StructLayout(
-        {
-            "channel": channel_shape(channels),
-            "parameter": Parameter,
-            "write": 1,
-            "word": word_width(config),
-        }
-    )
+__all__ = ["Microcircuit", "Timing", "commit_shapes"]
 
 
 def commit_shapes(config: ChipConfig) -> dict[str, Shape]:
@@ -267,7 +194,7 @@ class Microcircuit(Timing, wiring.Component):
         state_read, state_write = states.read_port(), states.write_port()
         before, after = state_read.data, state_write.data
         ports = {}
-        for parameter in _PLASTIC:
+        for parameter in PLASTIC:
             kept = memory.Memory(
                 shape=parameter_formats(config)[parameter].as_shape(), depth=rows, **in_memory
             )
@@ -428,7 +355,7 @@ class Microcircuit(Timing, wiring.Component):
                         with m.If(~request.write):
                             m.d.sync += self.readback.payload.eq(read.data)
                 if recalibration is not None:
-                    is_row = reaches & (request.parameter >= _FIRST_ROW)
+                    is_row = reaches & (request.parameter >= FIRST_ROW)
                     m.d.comb += recalibration.write.eq(request.write & is_row)
                     with m.If(~request.write & is_row):
                         m.d.sync += self.readback.payload.eq(recalibration.read_data)

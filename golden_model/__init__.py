@@ -1,11 +1,12 @@
 """What the chip computes, in floating point and in fixed point. Needs numpy and numba, no hardware tools."""
 
-from .calibration import CalibrationError, Goals, calibrate
+from .calibration import Goals, calibrate
 from .config import ChipConfig, ConfigError, PrecisionWarning
 from .detection import DetectorFixed, DetectorFloat
 from .events import Events, FileError, Result
 from .fixed import SQ, UQ, Overflow, QFormat, Rounding, quantize, resize
 from .microcircuit import MicrocircuitFixed, MicrocircuitFloat
+from .plasticity_events import CalibrationError
 from .protocol import TRAINING, Protocol, Trial, score
 from .recalibration import Coefficients, RecalibrationFixed, RecalibrationFloat
 from .thresholds import select_thresholds

@@ -122,7 +122,6 @@ ROWS = 12
 """Words of a channel, the unused one included."""
 EXPONENT = QFormat(True, 8, 0)
 """Format of the three exponents."""
-_EXPONENTS = (Row.ALPHA_EXPONENT, Row.BETA_EXPONENT, Row.GAMMA_EXPONENT)
 
 
 @dataclass(frozen=True)

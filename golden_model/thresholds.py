@@ -16,25 +16,22 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from .calibration import (
+from .calibration import Goals, determine, expected_error, residual
+from .config import ChannelDetection, ChipConfig
+from .detection import DetectorFloat
+from .events import Events, FileError, Steps
+from .fixed import quantize
+from .plasticity_events import (
     CalibrationError,
-    Goals,
     IoCounts,
     PnCounts,
     check_session,
     count_io,
     count_pn,
-    determine,
-    expected_error,
     io_quality,
     pair_counts,
     pn_quality,
-    residual,
 )
-from .config import ChannelDetection, ChipConfig
-from .detection import DetectorFloat
-from .events import Events, FileError, Steps
-from .fixed import quantize
 from .protocol import DetectionQuality
 from .training import TrainingRecording
 

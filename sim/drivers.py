@@ -17,7 +17,7 @@ from cocotb.triggers import FallingEdge, ReadOnly
 from cocotb.utils import get_sim_time
 
 from ..gateware.events import EventKind
-from ..gateware.microcircuit import Parameter
+from ..gateware.parameters import Parameter
 
 __all__ = ["AccessCodec", "Clocked", "Event", "EventCodec", "StreamMonitor", "StreamSource", "sometimes"]
 
@@ -49,7 +49,7 @@ class EventCodec:
 
 @dataclass(frozen=True)
 class AccessCodec:
-    """The payload word of ``gateware.microcircuit.access_layout``."""
+    """The payload word of ``gateware.parameters.access_layout``."""
 
     channel_bits: int
 

@@ -18,7 +18,8 @@ import numpy.typing as npt
 from amaranth.hdl import Shape
 
 from ..gateware.events import EventKind, channel_shape
-from ..gateware.microcircuit import Microcircuit, Parameter, Timing, word_width
+from ..gateware.microcircuit import Microcircuit, Timing
+from ..gateware.parameters import Parameter, word_width
 from ..gateware.toolchain import to_rtlil, to_verilog
 from ..golden_model.config import ChipConfig
 from ..golden_model.microcircuit import SIGNALS, MicrocircuitFixed

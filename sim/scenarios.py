@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..gateware.microcircuit import Parameter
+from ..gateware.parameters import Parameter
 from ..golden_model.config import ChipConfig
 from ..golden_model.recalibration import least_determinant
 from .replay import Scenario, Write

@@ -12,16 +12,18 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, Events, MicrocircuitFloat
 from microzone.golden_model.calibration import (
-    CalibrationError,
     Goals,
-    PlasticityEvents,
     calibrate,
     check_working_range,
     coefficients,
-    eligible_steps,
-    plasticity_events,
     residual,
     solve,
+)
+from microzone.golden_model.plasticity_events import (
+    CalibrationError,
+    PlasticityEvents,
+    eligible_steps,
+    plasticity_events,
 )
 from microzone.golden_model.protocol import TRAINING
 from microzone.golden_model.recalibration import Coefficients

@@ -12,13 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, ConfigError, MicrocircuitFixed, MicrocircuitFloat
-from microzone.golden_model.calibration import (
-    CalibrationError,
-    Goals,
-    PlasticityEvents,
-    check_working_range,
-    coefficients,
-)
+from microzone.golden_model.calibration import Goals, check_working_range, coefficients
+from microzone.golden_model.plasticity_events import CalibrationError, PlasticityEvents
 from microzone.golden_model.recalibration import (
     EXPONENT,
     Coefficients,

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from microzone.golden_model import ChipConfig, DetectorFloat, FileError
 from microzone.golden_model import thresholds as module
-from microzone.golden_model.calibration import (
+from microzone.golden_model.calibration import Goals, calibrate
+from microzone.golden_model.plasticity_events import (
     CalibrationError,
-    Goals,
-    calibrate,
     io_quality,
     plasticity_events,
     pn_quality,

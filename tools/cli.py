@@ -14,10 +14,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ..gateware.toolchain import ToolError
-from ..golden_model.calibration import CalibrationError, Goals
+from ..golden_model.calibration import Goals
 from ..golden_model.config import ChipConfig, ConfigError, PrecisionWarning
 from ..golden_model.detection import events_in_steps
 from ..golden_model.events import Events, FileError, atomic_write, check_target
+from ..golden_model.plasticity_events import CalibrationError
 from ..sim.simulators import SIMULATORS, BenchFailure, CocotbSimulator, find_simulator
 from .output import make_folder, progress_bar
 

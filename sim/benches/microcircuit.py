@@ -17,7 +17,8 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 from microzone.gateware.events import EventKind, channel_shape
-from microzone.gateware.microcircuit import Parameter, Timing, parameter_formats, word_width
+from microzone.gateware.microcircuit import Timing
+from microzone.gateware.parameters import Parameter, parameter_formats, word_width
 from microzone.golden_model.config import ChipConfig
 from microzone.golden_model.microcircuit import MicrocircuitFixed
 from microzone.sim.drivers import AccessCodec, Clocked, EventCodec, StreamMonitor, StreamSource, sometimes
