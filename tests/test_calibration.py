@@ -189,7 +189,7 @@ def test_a_session_counted_by_hand() -> None:
 
 
 def test_blanked_steps_count_for_nothing() -> None:
-    counts = plasticity_events(session(blanked=[[1150, 1180], [10000, 22500]]), CONFIG)
+    counts = plasticity_events(session(blanked=[[1150, 1180], [10000, 22500]]), CONFIG, noi_pass=0.5)
     assert counts.plasticity.p_bar == ((150 + 150) / 2, (150 + 150) / 2, 150)
     assert counts.plasticity.io_rate_hz == 1 / 25
     assert counts.plasticity.d_bar[0] == 3 / 2
