@@ -13,8 +13,9 @@ from amaranth.hdl import Cat, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..golden_model.config import ChipConfig
+from ..golden_model.config import ChipConfig, ConfigError
 from ..golden_model.fixed import QFormat
+from ..golden_model.recalibration import check_round
 from .delay_line import DelayLine
 from .event_banks import EventBanks
 from .events import EventKind, channel_shape, event_stream
@@ -73,6 +74,11 @@ class Timing:
     def __init__(self, config: ChipConfig, channels: int = 1) -> None:
         if channels < 1:
             raise ValueError(f"channels = {channels}: at least 1")
+        if config.recalibration.enabled:
+            try:
+                check_round(config, channels)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
         self.config = config
         self.channels = channels
         longest = max(config.eligibility_delay_steps, config.noi_delay_steps)

@@ -8,9 +8,9 @@ from amaranth.lib import data
 
 from ..golden_model.config import ChipConfig
 from ..golden_model.fixed import QFormat
-from ..golden_model.recalibration import Row
+from ..golden_model.recalibration import Row, row_format
 from .events import channel_shape
-from .rational import STATUS_FORMAT, row_format
+from .rational import STATUS_FORMAT
 
 __all__ = ["FIRST_ROW", "PLASTIC", "Parameter", "access_layout", "parameter_formats", "word_width"]
 

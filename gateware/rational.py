@@ -12,7 +12,6 @@ from ..golden_model.config import ChipConfig
 from ..golden_model.fixed import UQ
 from ..golden_model.recalibration import (
     EXPONENT,
-    MAX_SHIFT,
     Coefficients,
     Row,
     Status,
@@ -20,21 +19,17 @@ from ..golden_model.recalibration import (
     coefficient_words,
     count_bits,
     division_bits,
+    largest_shift,
     least_determinant,
     rate_limits,
 )
 from .events import channel_shape
 
-__all__ = ["STATUS_FORMAT", "RationalEvaluator", "row_format"]
+__all__ = ["STATUS_FORMAT", "RationalEvaluator"]
 
 ROW_BITS = 4
 """Bits of a row's number."""
 STATUS_FORMAT = UQ(3, 0)
-
-
-def row_format(config: ChipConfig, row: Row) -> Any:
-    """Format of a coefficient or exponent."""
-    return EXPONENT if row.name.endswith("EXPONENT") else config.formats.coefficient
 
 
 class RationalEvaluator(wiring.Component):
@@ -140,7 +135,8 @@ class RationalEvaluator(wiring.Component):
         widest = max(fmt.width for fmt in (formats.rate, formats.potentiation, formats.depression))
         quotient, too_large = Signal(widest + 1), Signal()
         rate_shift = config.rate_scale_bits + formats.rate.fraction_bits + 1
-        quotient_bits_left = Signal(range(span + max(MAX_SHIFT, rate_shift) + 1))
+        most = max(largest_shift(config), rate_shift)
+        quotient_bits_left = Signal(range(span + most + 1))
         shifted = Cat(dividend[-1], remainder)
         fits = shifted >= divisor
         rounded = (quotient + 1) >> 1
@@ -153,7 +149,7 @@ class RationalEvaluator(wiring.Component):
                 remainder.eq(0),
                 quotient.eq(0),
                 too_large.eq(0),
-                quotient_bits_left.eq(Mux(shift > -span, span + shift, 0)),
+                quotient_bits_left.eq(Mux((shift > -span) & (shift <= most), span + shift, 0)),
             ]
 
         dividing_rate, ended = Signal(), Signal(init=1)
@@ -198,7 +194,8 @@ class RationalEvaluator(wiring.Component):
                     ]
                 with m.Elif(dividing_rate):
                     limit = formats.rate.raw_max
-                    m.d.sync += self.rate.eq(Mux(too_large | (rounded > limit), limit, rounded))
+                    beyond = too_large | (rounded > limit)
+                    m.d.sync += [self.rate.eq(Mux(beyond, limit, rounded)), too_large.eq(beyond)]
                     m.next = "CHECK_RATE"
                 with m.Elif(is_alpha):
                     m.d.sync += self.potentiation.eq(rounded)
@@ -211,7 +208,7 @@ class RationalEvaluator(wiring.Component):
                         end(Status.OVERFLOW)
             with m.State("CHECK_RATE"):
                 m.d.sync += dividing_rate.eq(0)
-                with m.If((self.rate < low) | (self.rate > high)):
+                with m.If(too_large | (self.rate < low) | (self.rate > high)):
                     end(Status.RATE)
                 with m.Else():
                     load(Row.BETA_2)
@@ -255,6 +252,6 @@ class RationalEvaluator(wiring.Component):
                     shift = exponent - beta_exponent + fraction + 1
                     m.d.sync += divide(total, shift)
                     m.next = "DIVIDE"
-                    with m.If(shift > MAX_SHIFT):
+                    with m.If((shift > largest_shift(config)) & (total != 0)):
                         end(Status.OVERFLOW)
         return m

@@ -9,7 +9,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden_model.config import ChipConfig
-from ..golden_model.recalibration import Status, check_round, count_bits
+from ..golden_model.recalibration import EXPONENT, Row, Status, check_round, count_bits
 from .events import channel_shape
 from .rational import ROW_BITS, STATUS_FORMAT, RationalEvaluator
 
@@ -58,7 +58,8 @@ class Recalibration(wiring.Component):
         Read the coefficient and the status of the channel; `read_data` and `read_status` are theirs in the
         next cycle. Not in a cycle of `fetch`, `store` or `clear`.
     write : In(1)
-        Write `write_data` to the coefficient; a visit of its channel comes to nothing.
+        Write `write_data` to the coefficient; a visit of its channel comes to nothing, and none begins that
+        comes to something until ``GAMMA_EXPONENT`` is written.
     clear : In(1)
         Bring back row `clear_row` of everything.
     clear_row : In
@@ -145,9 +146,19 @@ class Recalibration(wiring.Component):
 
         # The evaluator works from the visit's first step to its last.
         m.submodules.evaluator = evaluator = self._evaluator
+        m.submodules.whole = sets = memory.Memory(shape=1, depth=rows, **in_memory)
+        whole, written = sets.read_port(), sets.write_port()
+        m.d.comb += [
+            whole.addr.eq(self.channel),
+            whole.en.eq(self.fetch),
+            written.addr.eq(Mux(self.clear, self.clear_row, self.accessed)),
+            written.data.eq(self.clear | (self.row == Row.GAMMA_EXPONENT)),
+            written.en.eq(self.write | clears_channel),
+        ]
+        is_exponent = self.row[:2] == Row.ALPHA_EXPONENT
         interrupted = Signal()
         with m.If(first):
-            m.d.sync += interrupted.eq(0)
+            m.d.sync += interrupted.eq(~whole.data)
         with m.Elif(self.write & (self.accessed == visited)):
             m.d.sync += interrupted.eq(1)
         m.d.comb += [
@@ -159,7 +170,9 @@ class Recalibration(wiring.Component):
             evaluator.write.eq(self.write),
             evaluator.clear.eq(self.clear),
             evaluator.address.eq(Mux(self.clear, self.clear_row, Cat(self.row, self.accessed))),
-            evaluator.write_data.eq(self.write_data),
+            evaluator.write_data.eq(
+                Mux(is_exponent, self.write_data[: EXPONENT.width].as_signed(), self.write_data)
+            ),
             self.read_data.eq(evaluator.read_data),
             self.ended.eq(last),
             self.status.eq(Mux(interrupted | ~evaluator.done, Status.INTERRUPTED, evaluator.status)),

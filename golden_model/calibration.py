@@ -53,6 +53,8 @@ __all__ = [
     "solve",
 ]
 
+_LARGEST_GOAL = 1e6
+"""Beyond, a number of trials or a cost is a slip."""
 _LARGEST_CONDITION = 1e6
 """Condition number, with scaled columns, beyond which δp and δd cannot be told apart."""
 
@@ -87,14 +89,17 @@ class Goals:
     noi_pass: float = 0.5
 
     def __post_init__(self) -> None:
-        for name in ("delta_a", "trials_a", "delta_e", "trials_e"):
+        for name, least in (("delta_a", 1e-6), ("trials_a", 1.0), ("delta_e", 1e-6), ("trials_e", 1.0)):
             value = getattr(self, name)
             if not (math.isfinite(value) and value > 0):
                 raise CalibrationError(f"{name} = {value:g}: must be above 0")
+            if not least <= value <= _LARGEST_GOAL:
+                raise CalibrationError(f"{name} = {value:g}: limits are {least:g} and {_LARGEST_GOAL:g}")
         c1, c2, c3 = self.costs
-        if not (all(math.isfinite(cost) and cost > 0 for cost in self.costs) and c3 > c1 and c3 > c2):
+        if not (all(0 < cost <= _LARGEST_GOAL for cost in self.costs) and c3 > c1 and c3 > c2):
             raise CalibrationError(
-                f"costs = {c1:g}, {c2:g}, {c3:g}: must be above 0, and the third, of stability, the largest"
+                f"costs = {c1:g}, {c2:g}, {c3:g}: must be above 0, and the third, of stability, the largest, "
+                f"at most {_LARGEST_GOAL:g}"
             )
         if not 0 <= self.noi_pass <= 1:
             raise CalibrationError(f"noi_pass = {self.noi_pass:g}: a share, limits are 0 and 1")
@@ -126,7 +131,10 @@ def solve(plasticity: PlasticityEvents, goals: Goals, rate_hz: float) -> tuple[f
     rows, right = _system(plasticity, goals, rate_hz)
     scale = np.linalg.norm(rows, axis=0)  # columns in like units, so that their condition means something
     if not scale.all() or np.linalg.cond(rows / scale) > _LARGEST_CONDITION:
-        raise CalibrationError(f"the system is singular at an IO rate of {rate_hz:g} Hz: {plasticity}")
+        means = ", ".join(f"{value:.4g}" for value in (*plasticity.p_bar, *plasticity.d_bar))
+        raise CalibrationError(
+            f"δp and δd cannot be told apart at an IO rate of {rate_hz:.3g} Hz: P̄1 to P̄3, D̄1, D̄2 are {means}"
+        )
     potentiation, depression = np.linalg.lstsq(rows / scale, right, rcond=None)[0] / scale
     return float(potentiation), float(depression)
 
@@ -140,9 +148,8 @@ def residual(plasticity: PlasticityEvents, goals: Goals) -> float:
 def expected_error(plasticity: PlasticityEvents, goals: Goals, trials: int, between: float) -> float:
     """The residual, and the chance that is in a calibration from so few trials, in w a trial.
 
-    Depressions are counts, so that what they do to w in `trials` trials varies by chance as δd²·(their
-    number).
-    Without it the smallest residual is one of many that are 0 by accident, whatever the channels detect.
+    Depressions are counts: what they do to w in `trials` trials varies by chance, as δd²·(their number).
+    Without that the smallest residual is one of many that are 0 by accident, whatever the channels detect.
 
     Parameters
     ----------

@@ -107,7 +107,7 @@ class Recalibration(_Section):
     enabled: Annotated[bool, Field(strict=True)] = False
     period_s: Real = Field(default=150.0, gt=0)
     rate_min_hz: Real = Field(default=0.25, ge=0)
-    rate_max_hz: Real = Field(default=4.0, gt=0)
+    rate_max_hz: Real = Field(default=4.0, ge=1e-6)
     alpha: tuple[Real, Real, Real] | None = None
     beta: tuple[Real, Real, Real] | None = None
     gamma: tuple[Real, Real] | None = None

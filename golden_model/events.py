@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import ChipConfig, ConfigError
+from .recalibration import Status
 
 __all__ = [
     "MAX_STEPS",
@@ -128,10 +129,9 @@ class Events:
             check_ascending(name, getattr(self, name), self.n_steps)
         if self.samples is not None:
             check_ascending("samples", self.samples, None)
-        if self.blanked.size:
-            if self.blanked.ndim != 2 or self.blanked.shape[1] != 2:
-                raise FileError(f"blanked: must have shape (n, 2), has {self.blanked.shape}")
-            check_ascending("blanked", self.blanked.ravel(), self.n_steps + 1, bound="n_steps")
+        if self.blanked.ndim != 2 or self.blanked.shape[1] != 2:
+            raise FileError(f"blanked: must have shape (n, 2), has {self.blanked.shape}")
+        check_ascending("blanked", self.blanked.ravel(), self.n_steps + 1, bound="n_steps")
         if self.spontaneous_start is not None and not 0 <= self.spontaneous_start < self.n_steps:
             raise FileError(
                 f"spontaneous_start = {self.spontaneous_start}: limits are 0 and n_steps - 1 = "
@@ -264,7 +264,10 @@ class Result:
             if w_raw is not None and w_raw.shape != w.shape:
                 raise FileError(f"w_raw: has {w_raw.size} entries, w has {w.size}")
             config = ChipConfig.from_toml(str(entries["config"]))
-            return cls(cr, w, w_raw, config, _recalibrations(entries, w.size))
+            recalibrations = _recalibrations(entries, w.size)
+            if recalibrations is not None and not config.recalibration.enabled:
+                raise FileError("config: does not recalibrate, but the file has recalibrations")
+            return cls(cr, w, w_raw, config, recalibrations)
         except (FileError, ConfigError) as error:
             raise FileError(f"{path}: {error}") from None
 
@@ -290,13 +293,23 @@ def _recalibrations(entries: dict[str, npt.NDArray[Any]], n_steps: int) -> Recal
         if entry not in entries:
             raise FileError(f"{entry}: entry is missing, beside {present[0]}")
         values = entries[entry]
-        fields[name] = as_steps(entry, values) if name in ("step", "status") else values.astype(np.float64)
+        fields[name] = as_steps(entry, values) if name in ("step", "status") else _as_real(entry, values)
         if fields[name].shape != fields["step"].shape:
             raise FileError(
                 f"{entry}: has shape {values.shape}, {_RECALIBRATIONS['step']} {fields['step'].shape}"
             )
     check_ascending(_RECALIBRATIONS["step"], fields["step"], n_steps + 1, bound="n_steps")
+    for status in np.unique(fields["status"]):
+        if status not in list(Status):
+            raise FileError(f"{_RECALIBRATIONS['status']}: has {status}, limits are 0 and {max(Status)}")
     return Recalibrations(**fields)
+
+
+def _as_real(name: str, entry: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """An entry of finite real numbers; FileError names it otherwise."""
+    if entry.dtype.kind != "f" or not np.isfinite(entry).all():
+        raise FileError(f"{name}: must be finite numbers of floating point, is {entry.dtype}")
+    return entry.astype(np.float64)
 
 
 @contextmanager

@@ -134,7 +134,7 @@ def plasticity_events(events: Events, config: ChipConfig, *, noi_pass: float) ->
     CalibrationError
         If a part of the session, or every detection of a kind, is missing.
     """
-    start = check_session(events)
+    start = check_session(events, config)
     plasticity = pair_counts(count_pn(events, config), count_io(events, config), events, config, noi_pass)
     return TrainingCounts(
         plasticity,
@@ -148,7 +148,9 @@ def plasticity_events(events: Events, config: ChipConfig, *, noi_pass: float) ->
 def count_pn(events: Events, config: ChipConfig) -> PnCounts:
     """The part of :func:`plasticity_events` that needs the PN detections alone."""
     step_s = config.time.step_s
-    start, quiet = check_session(events), ~events.blanked_steps
+    start, quiet = check_session(events, config), ~events.blanked_steps
+    if not quiet[start:].any():
+        raise CalibrationError("blanked: the IO channel, in the whole period without stimuli")
     evoked = events.pn[_in_window(events.pn, events.cs, PN_QUALITY, step_s)]
     if not evoked.size:
         first, last = PN_QUALITY.window_s
@@ -167,7 +169,7 @@ def count_pn(events: Events, config: ChipConfig) -> PnCounts:
 
 def count_io(events: Events, config: ChipConfig) -> IoCounts:
     """The part of :func:`plasticity_events` that needs the IO detections alone."""
-    start, blanked = check_session(events), events.blanked_steps
+    start, blanked = check_session(events, config), events.blanked_steps
     io = events.io[~blanked[events.io]]
     detected = np.count_nonzero(io >= start)
     if not detected:
@@ -204,16 +206,16 @@ def _check_sees_cs(events: Events, config: ChipConfig) -> None:
 
 
 def _no_spontaneous(name: str, events: Events, config: ChipConfig) -> CalibrationError:
-    length_s = (events.n_steps - check_session(events)) * config.time.step_s
+    length_s = (events.n_steps - check_session(events, config)) * config.time.step_s
     return CalibrationError(
         f"no spontaneous {name} detection in {length_s:.3g} s without stimuli: record "
         f"{max(_PAPER_SPONTANEOUS_S - length_s, 2 * length_s):.3g} s more, or lower the {name} threshold"
     )
 
 
-def check_session(events: Events) -> int:
+def check_session(events: Events, config: ChipConfig) -> int:
     """The start of the spontaneous period; CalibrationError if a part of the session is missing."""
-    start = events.spontaneous_start
+    start, step_s = events.spontaneous_start, config.time.step_s
     if start is None:
         raise CalibrationError(
             "spontaneous_start: entry is missing, the step where the paired trials have ended"
@@ -222,13 +224,24 @@ def check_session(events: Events) -> int:
         raise CalibrationError(f"cs: no trial; {more_trials(0)}")
     if events.cs[-1] >= start:
         raise CalibrationError(f"spontaneous_start = {start}: must be after the last CS, {events.cs[-1]}")
-    ends = np.append(events.cs[1:], start)
-    without = np.flatnonzero(np.searchsorted(events.us, events.cs) == np.searchsorted(events.us, ends))
-    if without.size:
+    ends = np.append(events.cs[1:], events.n_steps)
+    count = np.searchsorted(events.us, ends) - np.searchsorted(events.us, events.cs)
+    for at in np.flatnonzero(count != 1)[:1]:
         raise CalibrationError(
-            f"us: none after cs[{without[0]}] = {events.cs[without[0]]}; every training trial is paired"
+            f"us: {count[at] or 'none'} after cs[{at}] = {events.cs[at]}; a training trial has one, its onset"
         )
-    return start
+    if events.us[0] < events.cs[0]:
+        raise CalibrationError(f"us[0] = {events.us[0]}: before the first CS")
+    # Responses to the last trial are no spontaneous activity.
+    over = max(
+        events.cs[-1] + round(PN_QUALITY.window_s[1] / step_s),
+        events.us[-1] + round(IO_QUALITY.window_s[1] / step_s),
+    )
+    if start < over:
+        raise CalibrationError(
+            f"spontaneous_start = {start}: the responses to the last trial are over at {over}"
+        )
+    return int(start)
 
 
 def more_trials(trials: int) -> str:
@@ -247,26 +260,43 @@ def _in_window(
 
 def pn_quality(events: Events, config: ChipConfig) -> DetectionQuality:
     """Measured TDR and FAR of the PN detections, in the paper's window after each CS."""
-    return _quality(events.pn, events.cs, events, PN_QUALITY, config.time.step_s)
+    nothing = np.zeros(events.n_steps, np.bool_)
+    return _quality(events.pn, events.cs, nothing, "PN", PN_QUALITY, config.time.step_s)
 
 
 def io_quality(events: Events, config: ChipConfig) -> DetectionQuality:
     """Measured TDR and FAR of the IO detections that count, in the paper's window after each US."""
-    io = events.io[~events.blanked_steps[events.io]]
-    return _quality(io, events.us, events, IO_QUALITY, config.time.step_s)
+    blanked = events.blanked_steps
+    io = events.io[~blanked[events.io]]
+    return _quality(io, events.us, blanked, "IO", IO_QUALITY, config.time.step_s)
 
 
 def _quality(
-    steps: Steps, triggers: Steps, events: Events, paper: DetectionQuality, step_s: float
+    steps: Steps,
+    triggers: Steps,
+    hidden: npt.NDArray[np.bool_],
+    name: str,
+    paper: DetectionQuality,
+    step_s: float,
 ) -> DetectionQuality:
-    """Measured TDR and FAR, in the paper's windows."""
-    inside = _in_window(steps, triggers, paper, step_s)
+    """Measured TDR and FAR in the paper's windows, of the triggers and the time that were not hidden."""
     first, stop = (round(seconds / step_s) for seconds in paper.window_s)
-    hit = np.searchsorted(steps, triggers + stop) > np.searchsorted(steps, triggers + first)
-    outside_s = (events.n_steps - triggers.size * (stop - first)) * step_s
+    edges = np.zeros(hidden.size + 1, np.int64)
+    np.add.at(edges, np.minimum(triggers + first, hidden.size), 1)
+    np.add.at(edges, np.minimum(triggers + stop, hidden.size), -1)
+    inside = np.cumsum(edges[:-1]) > 0
+    outside_s = np.count_nonzero(~inside & ~hidden) * step_s
+    seen = np.concatenate([[0], np.cumsum(hidden)])
+    windows = np.minimum(np.stack([triggers + first, triggers + stop]), hidden.size)
+    open_triggers = triggers[seen[windows[1]] == seen[windows[0]]]
+    if not open_triggers.size or not outside_s:
+        raise CalibrationError(
+            f"the {name} channel is blanked after every stimulus, or there is no time between stimuli"
+        )
+    hit = np.searchsorted(steps, open_triggers + stop) > np.searchsorted(steps, open_triggers + first)
     # A ratio of 1 would need infinitely many detections: half a trial is the least miss to be claimed.
-    tdr = min(np.count_nonzero(hit) / triggers.size, 1 - 0.5 / triggers.size)
-    return DetectionQuality(tdr, float(np.count_nonzero(~inside) / outside_s), paper.window_s)
+    tdr = min(np.count_nonzero(hit) / open_triggers.size, 1 - 0.5 / open_triggers.size)
+    return DetectionQuality(tdr, float(np.count_nonzero(~inside[steps]) / outside_s), paper.window_s)
 
 
 def check_sees_us(plasticity: PlasticityEvents, trials: int) -> None:

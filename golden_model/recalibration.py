@@ -15,7 +15,8 @@ visits one after the other for :func:`visit_steps` V: channel c in round j count
 jP + cV, and learns with the new δ from step jP + (c+1)V on. Its next period has begun at jP + cV.
 
 **When not.** Where a check fails, the channel keeps the δ that it has and its :class:`Status` says why. A
-set of coefficients that is written while its channel is being visited is never used half old, half new.
+set of coefficients is whole once its last word, ``GAMMA_EXPONENT``, is written after any other: one that is
+not whole when its channel's visit begins, or is written to during it, is not used.
 
 **Fixed point.** The evaluator works on y = x·dt·2^E, the rate as a share of full scale, with the largest
 E that keeps y below 1 in the working range. A polynomial is stored as the coefficients of y, over 2^e, where
@@ -55,8 +56,10 @@ __all__ = [
     "count_bits",
     "division_bits",
     "evaluation_cycles",
+    "largest_shift",
     "least_determinant",
     "rate_limits",
+    "row_format",
     "visit_steps",
 ]
 
@@ -70,8 +73,6 @@ _SLOT_CYCLES = 4
 """Cycles of a channel in a step of the gateware."""
 SIGNIFICANT_BITS = 12
 """A determinant needs more to count: it is off by up to 3 LSB, and δp and δd shall not be by 0.1 %."""
-MAX_SHIFT = 64
-"""Doublings of a quotient of polynomials, at most: beyond, δ is above every format."""
 
 
 def visit_steps(channels: int) -> int:
@@ -99,7 +100,7 @@ class Status(enum.IntEnum):
     OVERFLOW = 6
     """δp or δd is above its format."""
     INTERRUPTED = 7
-    """A coefficient was written in mid-visit."""
+    """The coefficients were not whole, or one was written in mid-visit."""
 
 
 class Row(enum.IntEnum):
@@ -160,6 +161,11 @@ def _horner(coefficients: Sequence[float], x: float) -> float:
 # --- the words of the fixed-point model -------------------------------------------------------
 
 
+def row_format(config: ChipConfig, row: Row) -> QFormat:
+    """Format of a coefficient or exponent."""
+    return EXPONENT if row.name.endswith("EXPONENT") else config.formats.coefficient
+
+
 def accumulator_format(config: ChipConfig) -> QFormat:
     """Format of a polynomial's value: three normalised coefficients stay below 3."""
     return QFormat(True, 3, config.formats.coefficient.fraction_bits)
@@ -175,14 +181,20 @@ def division_bits(config: ChipConfig) -> int:
     return max(count_bits(config), accumulator_format(config).width)
 
 
+def largest_shift(config: ChipConfig) -> int:
+    """Doublings of a quotient of polynomials, at most: beyond, any δ but 0 is above its format."""
+    formats = config.formats
+    return accumulator_format(config).width + max(formats.potentiation.width, formats.depression.width)
+
+
 def evaluation_cycles(config: ChipConfig) -> int:
-    """Clock cycles that the gateware takes for one channel at the most, without accesses.
+    """Clock cycles that the gateware takes for one channel at the most.
 
     Three divisions, a cycle a bit; five products, a cycle a bit of the rate; some for each word loaded.
     """
     formats = config.formats
     rate = division_bits(config) + config.rate_scale_bits + formats.rate.fraction_bits + 1
-    plasticity = 2 * (division_bits(config) + MAX_SHIFT)
+    plasticity = 2 * (division_bits(config) + largest_shift(config))
     products = 5 * formats.rate.width
     return rate + plasticity + products + _OVERHEAD_CYCLES
 
@@ -221,7 +233,11 @@ def coefficient_words(coefficients: Coefficients, config: ChipConfig) -> list[in
     """
     words = [0] * ROWS
     for first, name in ((Row.ALPHA_0, "alpha"), (Row.BETA_0, "beta"), (Row.GAMMA_0, "gamma")):
-        scaled = [value * config.rate_full_scale_hz**i for i, value in enumerate(getattr(coefficients, name))]
+        full_scale = np.float64(config.rate_full_scale_hz)
+        with np.errstate(over="ignore"):
+            scaled = [float(value * full_scale**i) for i, value in enumerate(getattr(coefficients, name))]
+        if not all(math.isfinite(value) for value in scaled):
+            raise ValueError(f"recalibration.{name}: too large at the full scale of the rate")
         exponent = _exponent(scaled)
         if not EXPONENT.raw_min <= exponent <= EXPONENT.raw_max:
             raise ValueError(
@@ -279,7 +295,7 @@ class _Visit:
     channel: int
     count: int
     observed: int
-    interrupted: bool = False
+    interrupted: bool
 
 
 class Recalibration(ABC, Generic[Number]):
@@ -315,6 +331,7 @@ class Recalibration(ABC, Generic[Number]):
     def reset(self) -> None:
         """Forget all counts; every channel has the configured coefficients."""
         self.now = 0
+        self._whole = [True] * self.channels
         self.status = [Status.NEVER] * self.channels
         self._counts = np.zeros((2, self.channels), np.int64)
         self._visit: _Visit | None = None
@@ -325,8 +342,9 @@ class Recalibration(ABC, Generic[Number]):
     ) -> tuple[Status, Number, tuple[Number, Number] | None]:
         """(status, rate, new δp and δd if GOOD) from IO detections and unblanked steps of a channel."""
 
-    def interrupt(self, channel: int) -> None:
+    def _written(self, channel: int, *, whole: bool) -> None:
         """A coefficient of `channel` is written now, so that a visit of it comes to nothing."""
+        self._whole[channel] = whole
         if self._visit is not None and self._visit.channel == channel:
             self._visit.interrupted = True
 
@@ -336,7 +354,8 @@ class Recalibration(ABC, Generic[Number]):
             return self._period - self.now
         place, within = divmod(self.now % self._period, self.visit_steps)
         if within == 0 and place < self.channels and self._visit is None:
-            self._visit = _Visit(place, int(self._counts[0, place]), int(self._counts[1, place]))
+            count, observed = (int(n) for n in self._counts[:, place])
+            self._visit = _Visit(place, count, observed, interrupted=not self._whole[place])
             self._counts[:, place] = 0
         end = (place + 1) * self.visit_steps if place < self.channels else self._period
         return end - self.now % self._period
@@ -449,10 +468,10 @@ class RecalibrationFixed(Recalibration[np.int64]):
         if observed == 0:
             return Status.UNOBSERVED, 0, None
         fmt = config.formats.rate
-        rate = min(_divide(count, observed, config.rate_scale_bits + fmt.fraction_bits + 1), fmt.raw_max)
+        rate = _divide(count, observed, config.rate_scale_bits + fmt.fraction_bits + 1)
         low, high = rate_limits(config)
         if not low <= rate <= high:
-            return Status.RATE, rate, None
+            return Status.RATE, min(rate, fmt.raw_max), None
         determinant = self._polynomial(words[Row.BETA_0 : Row.BETA_EXPONENT], rate)
         if determinant < least_determinant(config):
             return Status.DETERMINANT, rate, None
@@ -465,13 +484,28 @@ class RecalibrationFixed(Recalibration[np.int64]):
             if numerator < 0:
                 return Status.NEGATIVE, rate, None
             shift = words[first + 3] - words[Row.BETA_EXPONENT] + target.fraction_bits + 1
-            if shift > MAX_SHIFT:
+            if shift > largest_shift(config) and numerator:
                 return Status.OVERFLOW, rate, None
             value = _divide(numerator, determinant, shift)
             if value > target.raw_max:
                 return Status.OVERFLOW, rate, None
             plasticity.append(value)
         return Status.GOOD, rate, tuple(plasticity)
+
+    def write(self, channel: int, row: Row, word: int) -> None:
+        """Write a coefficient, as an access of the gateware does; ``GAMMA_EXPONENT`` makes the set whole.
+
+        Parameters
+        ----------
+        channel : int
+        row : Row
+        word : int
+            Raw word; bits beyond its format are dropped.
+        """
+        fmt = row_format(self.config, row)
+        kept = word & ((1 << fmt.width) - 1)
+        self.words[channel, row] = kept - (kept >> fmt.width - 1 << fmt.width)
+        self._written(channel, whole=row is Row.GAMMA_EXPONENT)
 
     def _polynomial(self, words: Sequence[int], rate: int) -> int:
         """Horner's scheme from the highest power, each product rounded half up."""

@@ -10,6 +10,9 @@ from .fixed import QFormat, quantize
 from .recalibration import (
     SIGNIFICANT_BITS,
     WORK_CYCLES,
+    RecalibrationFixed,
+    RecalibrationFloat,
+    Status,
     accumulator_format,
     check_round,
     coefficient_words,
@@ -192,6 +195,11 @@ def _check_recalibration(config: ChipConfig) -> None:
             f"formats.coefficient = {formats.coefficient}: too narrow for a determinant, limit is "
             f"SQ(1,{SIGNIFICANT_BITS + 1})"
         )
+    if not section.rate_min_hz < section.rate_max_hz:
+        raise ValueError(
+            f"recalibration.rate_min_hz = {section.rate_min_hz:g}, rate_max_hz = {section.rate_max_hz:g}: "
+            "needs rate_min_hz < rate_max_hz"
+        )
     if not section.enabled:
         return
     if section.coefficients is None:
@@ -206,10 +214,10 @@ def _check_recalibration(config: ChipConfig) -> None:
             f"{config.time.step_s:g}, must be a whole number"
         )
     highest = 1 / config.time.step_s
-    if not section.rate_min_hz < section.rate_max_hz < highest:
+    if not section.rate_max_hz < highest:
         raise ValueError(
-            f"recalibration.rate_min_hz = {section.rate_min_hz:g}, rate_max_hz = {section.rate_max_hz:g}: "
-            f"needs rate_min_hz < rate_max_hz < {highest:g}, one detection a step"
+            f"recalibration.rate_max_hz = {section.rate_max_hz:g}: must be below {highest:g}, one "
+            "detection a step"
         )
     width = accumulator_format(config).width + formats.rate.width
     if width > _ACCUMULATOR_BITS:
@@ -231,6 +239,35 @@ def _check_recalibration(config: ChipConfig) -> None:
             f"recalibration.rate_min_hz = {section.rate_min_hz:g}: {formats.rate} rounds such rates by more "
             f"than {_REFUSED_ERROR:.0%}, limit is {least:.3g}"
         )
+    _warn_of_evaluation(config)
+
+
+def _warn_of_evaluation(config: ChipConfig) -> None:
+    """Warn where the words refuse, or visibly change, what float makes of the working range."""
+    section, formats = config.recalibration, config.formats
+    seconds = config.recalibration_steps * config.time.step_s
+    real, fixed = RecalibrationFloat(config, 1), RecalibrationFixed(config, 1)
+    counts = math.ceil(section.rate_min_hz * seconds), math.floor(section.rate_max_hz * seconds)
+    for count in (max(counts[0], 1), sum(counts) // 2, counts[1]):
+        _, rate_hz, wanted = real.evaluate(0, count, config.recalibration_steps)
+        status, _, got = fixed.evaluate(0, count, config.recalibration_steps)
+        if status is Status.RATE:
+            continue  # a period too short to tell such rates
+        what = f"refused ({status.name})"
+        if got is not None and wanted is not None:
+            pairs = zip(got, wanted, (formats.potentiation, formats.depression), strict=True)
+            missed = [(abs(word * fmt.lsb - value), value, fmt.lsb) for word, value, fmt in pairs]
+            errors = [error / max(value, lsb) for error, value, lsb in missed if error > lsb]
+            if max(errors, default=0) <= _WARNED_ERROR:
+                continue
+            what = f"off by {max(errors):.2%}"
+        warnings.warn(
+            f"formats.coefficient = {formats.coefficient}, formats.rate = {formats.rate}: recalibration at "
+            f"{rate_hz:.3g} Hz is {what}",
+            PrecisionWarning,
+            stacklevel=2,
+        )
+        return
 
 
 def _check_value(field: str, value: float, fmt: QFormat, *, warned: float = _WARNED_ERROR) -> None:

@@ -224,8 +224,8 @@ def default_thresholds(
     fmt, scale = config.formats.detection_gain, 1.0
     if not channel.relative:
         fmt = config.formats.detection_state
-        *_, (_, mean) = _variability(samples, _detector(config, channel, rate_hz), lambda done: None)
-        scale = mean[-1]
+        for _, mean in _variability(samples, _detector(config, channel, rate_hz), lambda done: None):
+            scale = float(mean[-1])
     wanted = scale * np.geomspace(*_RELATIVE_RANGE, _THRESHOLDS)
     words = np.unique(quantize(wanted[wanted <= fmt.max], fmt))
     if not words.any():
@@ -277,7 +277,7 @@ def select_thresholds(
     """
     none = np.zeros(0, np.int64)
     session = recording.events(none, none, config)
-    check_session(session)  # before the long work
+    check_session(session, config)  # before the long work
     length, rate_hz, detection = recording.pn_raw.size, recording.rate_hz, config.detection
     if pn_thresholds is None:
         pn_thresholds = default_thresholds(recording.pn_raw, config, detection.pn, rate_hz)
@@ -340,7 +340,7 @@ def _calibrate_pair(
         if isinstance(counts, str):
             return np.inf, np.inf, counts
     assert isinstance(pn, PnCounts) and isinstance(io, IoCounts)
-    plasticity, start = pair_counts(pn, io, session, config, goals.noi_pass), check_session(session)
+    plasticity, start = pair_counts(pn, io, session, config, goals.noi_pass), check_session(session, config)
     trials = int(session.cs.size)
     a_trial = (start - session.cs[0]) / trials / (session.n_steps - start)  # over the spontaneous period
     left = error = np.inf

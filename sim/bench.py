@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ..gateware.microcircuit import Timing
 from ..gateware.rational import RationalEvaluator
 from ..gateware.toolchain import to_verilog
 from ..golden_model.config import ChipConfig, ConfigError
@@ -84,6 +85,7 @@ def run_recalibration(
         raise ConfigError(
             f"configuration {config_name!r} does not recalibrate: choose from {', '.join(able)}"
         )
+    Timing(config, channels)  # refuses too many channels before anything is made
     again = _again("recalibration", simulator, channels, config_name, seed, steps)
     if isinstance(simulator, CocotbSimulator):
         design = Design(

@@ -45,6 +45,7 @@ int main(int argc, char **argv) {
     bool committed = false;
     unsigned committed_channel = 0;
     uint32_t step = 0;
+    bool late = false;
     // Let the inputs settle, note what the coming edge will see, and make the edge.
     auto cycle = [&](const auto &ready) {
         if (!cycles_left--) exit(3);
@@ -121,10 +122,14 @@ int main(int argc, char **argv) {
         top.p_tick.set<bool>(true);
         cycle(top.p_busy);
         top.p_tick.set<bool>(false);
-        do cycle(top.p_busy);
+        int cycles = 0;
+        do cycle(top.p_busy), cycles++;
         while (!committed || committed_channel != CHANNELS - 1);
+        // As in replay.sv: the first step waits for the initialisation.
+        if (step && cycles != STEP_CYCLES) late = true;
     }
     fclose(recorded);
     fclose(recalibrations);
+    if (late) return 4;
     return top.p_overrun.get<bool>() || top.p_rejected.get<bool>() ? 2 : 0;
 }

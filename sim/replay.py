@@ -119,8 +119,7 @@ def _apply(write: Write, model: MicrocircuitFixed) -> None:
     if row is not None:
         recalibration = model.recalibration
         assert isinstance(recalibration, RecalibrationFixed)
-        recalibration.words[write.channel, row] = write.word
-        recalibration.interrupt(write.channel)
+        recalibration.write(write.channel, row, write.word)
         return
     held = {
         Parameter.WEIGHT: model.weight,
@@ -131,7 +130,11 @@ def _apply(write: Write, model: MicrocircuitFixed) -> None:
 
 
 def core_verilog(config: ChipConfig, channels: int) -> str:
-    """SystemVerilog of the core, module ``microcircuit``; kept in the cache by the hash of its RTLIL."""
+    """SystemVerilog of the core, module ``microcircuit``; kept in the cache by the hash of its RTLIL.
+
+    ConfigError if the configuration has no time to recalibrate so many channels.
+    """
+    Timing(config, channels)  # refuses before anything is made
     core = Microcircuit(config, channels)
     rtlil = to_rtlil(core, "microcircuit")
     kept = cache_folder() / f"microcircuit-{hashlib.sha256(rtlil.encode()).hexdigest()[:20]}.sv"
@@ -155,6 +158,7 @@ def replay_design(config: ChipConfig, channels: int, *, waves: bool = False) -> 
             "CHANNEL_BITS": channel_shape(channels).width,
             "WORD_BITS": word_width(config),
             "PARAMETER_BITS": Shape.cast(Parameter).width,
+            "STEP_CYCLES": Timing(config, channels).latency(channels - 1),
         },
         waves=waves,
     )

@@ -18,7 +18,8 @@ module replay #(
     parameter CHANNELS = 1,
     parameter CHANNEL_BITS = 1,
     parameter WORD_BITS = 32,
-    parameter PARAMETER_BITS = 5
+    parameter PARAMETER_BITS = 5,
+    parameter STEP_CYCLES = 4
 );
     reg clk = 0;
     always #1 clk = ~clk;
@@ -79,6 +80,9 @@ module replay #(
     reg [127:0] pending;
     reg have_pending;
     reg done = 0, failed = 0;
+    // Every step but the first, which waits for the initialisation, takes the cycles that the core states.
+    reg late = 0;
+    reg [31:0] cycles = 0;
 
     wire due = have_pending && pending[127:96] == step;
     wire [15:0] pending_channel = pending[95:80];
@@ -141,6 +145,7 @@ module replay #(
                     phase <= DONE;
                 end else begin
                     tick <= 1;
+                    cycles <= 0;
                     phase <= STEP;
                 end
             EVENT:
@@ -157,7 +162,9 @@ module replay #(
                 end
             STEP: begin
                 tick <= 0;
+                cycles <= cycles + 1;
                 if (commit_valid && commit_channel == CHANNELS - 1) begin
+                    if (step != 0 && cycles != STEP_CYCLES) late <= 1;
                     step <= step + 1;
                     phase <= NEXT;
                 end

@@ -327,6 +327,9 @@ class Cxxrtl(Simulator):
             raise BenchFailure(f"{scenario}: the core lost a tick, or rejected an event or a write")
         if status == 3:
             raise BenchFailure(f"{environment['MICROZONE_SCENARIO']}: the core hangs")
+        if status == 4:
+            scenario = environment["MICROZONE_SCENARIO"]
+            raise BenchFailure(f"{scenario}: a step took more or fewer cycles than the core states")
         if status:
             raise ToolError(f"{self.name}: the simulation ended with status {status}")
         check_record(environment, full="+full" in plusargs)

@@ -19,14 +19,20 @@ from microzone.sim.replay import Scenario
 
 
 def simulate(core: Any, scenario: Scenario) -> dict[str, np.ndarray]:
-    """Every signal of every step, shape (steps, channels), plus the CRs that left on the stream."""
+    """Every signal of every step, shape (steps, channels), plus the CRs that left on the stream.
+
+    ``late`` has the steps in which a channel took other than the stated cycles.
+    """
     shape = (scenario.steps, scenario.channels)
     record = {name: np.zeros(shape, np.int64) for name in (*SIGNALS, "response")}
-    recalibrations = []
+    recalibrations: list[list[int]] = []
+    late = np.zeros(scenario.steps, bool)
     blanked = np.zeros(shape, bool) if scenario.blanked is None else scenario.blanked
 
     async def bench(ctx: Any) -> None:
         ctx.set(core.responses.ready, 1)
+        while ctx.get(core.busy):
+            await ctx.tick()
         for step in range(scenario.steps):
             for write in (write for write in scenario.writes if write.step == step):
                 await access(ctx, core, write.channel, write.parameter.value, write.word)
@@ -36,9 +42,12 @@ def simulate(core: Any, scenario: Scenario) -> dict[str, np.ndarray]:
             ctx.set(core.tick, 1)
             await ctx.tick()
             ctx.set(core.tick, 0)
+            cycles = 1
             for channel in range(scenario.channels):
                 while not ctx.get(core.commit.valid):
                     await ctx.tick()
+                    cycles += 1
+                late[step] |= cycles != core.latency(channel)
                 assert ctx.get(core.commit.channel) == channel
                 for name in SIGNALS:
                     record[name][step, channel] = ctx.get(getattr(core.commit, name))
@@ -47,11 +56,13 @@ def simulate(core: Any, scenario: Scenario) -> dict[str, np.ndarray]:
                     words = [ctx.get(getattr(core.recalibrated, name)) for name in RECALIBRATION[1:]]
                     recalibrations.append([step + 1, *words])
                 await ctx.tick()
+                cycles += 1
 
     simulator = Simulator(core)
     simulator.add_clock(1e-6)
     simulator.add_testbench(bench)
     simulator.run()
+    record["late"] = np.flatnonzero(late)
     if scenario.config.recalibration.enabled:
         record["recalibrations"] = np.array(recalibrations, np.int64).reshape(-1, len(RECALIBRATION))
     return record
@@ -160,6 +171,7 @@ SCHEDULE = {
     ),
     "blanked time counts": ("+ ~self.blanked", "+ 1"),
     "a write in mid-visit is not noticed": ("interrupted.eq(1)", "interrupted.eq(0)"),
+    "half a set is used": ("interrupted.eq(~whole.data)", "interrupted.eq(0)"),
     "every write interrupts": ("self.write & (self.accessed == visited)", "self.write"),
 }
 EVALUATOR = {
@@ -170,21 +182,38 @@ EVALUATOR = {
     "the least determinant is refused": ("total < least_determinant", "total <= least_determinant"),
     "a negative numerator passes": ("with m.Elif(total < 0):", "with m.Elif(0):"),
     "exponents are added": ("exponent - beta_exponent", "exponent + beta_exponent"),
-    "large shifts are not refused": ("with m.If(shift > MAX_SHIFT):", "with m.If(0):"),
-    "a loan of the memory is not waited for": ("m.If(~self.lend)", "m.If(1)"),
+    "large shifts are not refused": (
+        "with m.If((shift > largest_shift(config)) & (total != 0)):",
+        "with m.If(0):",
+    ),
+    "a rate beyond full scale passes": (
+        "with m.If(too_large | (self.rate < low)",
+        "with m.If((self.rate < low)",
+    ),
 }
+# What shows only where the evaluator's memory is borrowed again and again, as its own bench does.
+LOANS = {"a loan of the memory is not waited for": ("m.If(~self.lend)", "m.If(1)")}
 MUTATIONS = {name: (microcircuit, *change) for name, change in (PROCESSES | HANDSHAKES).items()} | {
     name: (event_banks, *change) for name, change in BANKS.items()
+}
+WAITS = {
+    "steps wait for the evaluator": (
+        'm.d.comb += scale.eq(1)\n                m.next = "THRESHOLD"',
+        "m.d.comb += scale.eq(1)\n                with m.If(recalibration._evaluator.done):\n"
+        '                    m.next = "THRESHOLD"',
+    ),
 }
 RECALIBRATION_MUTATIONS = {name: (recalibration, *change) for name, change in SCHEDULE.items()} | {
     name: (rational, *change) for name, change in EVALUATOR.items()
 }
+RECALIBRATION_MUTATIONS |= {name: (microcircuit, *change) for name, change in WAITS.items()}
+LOAN_MUTATIONS = {name: (rational, *change) for name, change in LOANS.items()}
 
 
 @contextmanager
 def mutant(name: str) -> Iterator[Any]:
     """The class of a core with one piece of its source, or that of a part of it, replaced."""
-    module, old, new = (MUTATIONS | RECALIBRATION_MUTATIONS)[name]
+    module, old, new = (MUTATIONS | RECALIBRATION_MUTATIONS | LOAN_MUTATIONS)[name]
     changed = _changed(module, old, new)
     if module is microcircuit:
         yield changed.Microcircuit

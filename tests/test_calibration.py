@@ -193,13 +193,29 @@ def test_blanked_steps_count_for_nothing() -> None:
     assert counts.plasticity.p_bar == ((150 + 150) / 2, (150 + 150) / 2, 150)
     assert counts.plasticity.io_rate_hz == 1 / 25
     assert counts.plasticity.d_bar[0] == 3 / 2
+    whole = plasticity_events(session(), CONFIG, noi_pass=0.5)
+    hidden = plasticity_events(session(blanked=[[20050, 30000]]), CONFIG, noi_pass=0.5)
+    assert hidden.io.tdr == whole.io.tdr and hidden.pn == whole.pn
+    # Windows, blanked steps and the detections in both are taken out: 3 IO false alarms less, and 9950 steps.
+    assert whole.io.far_hz == pytest.approx(7 / ((35000 - 200) * 0.002))
+    assert hidden.io.far_hz == pytest.approx(5 / ((35000 - 200 - 9950) * 0.002))
+    # A US whose response could not be seen is none that was missed.
+    missed = plasticity_events(
+        session(io=[1100, 1160, 3100, 12000], pn=[1010, 6020, 12050]), CONFIG, noi_pass=0.5
+    )
+    unseen = plasticity_events(
+        session(io=[1100, 1160, 3100, 12000], pn=[1010, 6020, 12050], blanked=[[6160, 6170]]),
+        CONFIG,
+        noi_pass=0.5,
+    )
+    assert (missed.io.tdr, unseen.io.tdr) == (0.5, 0.5)  # one of two; one of one, less half a trial
 
 
 REFUSALS = [
     ({"spontaneous_start": None}, r"spontaneous_start: entry is missing"),
     ({"spontaneous_start": 6000}, r"spontaneous_start = 6000: must be after the last CS, 6000"),
     ({"cs": []}, r"cs: no trial; record 30 paired trials more"),
-    ({"us": [1150]}, r"us: none after cs\[1\] = 6000; every training trial is paired"),
+    ({"us": [1150]}, r"us: none after cs\[1\] = 6000; a training trial has one, its onset"),
     ({"us": [6150]}, r"us: none after cs\[0\] = 1000"),
     ({"us": []}, r"us: none after cs\[0\]"),
     ({"pn": []}, r"no PN detection 10 to 150 ms after any of the 2 CS: lower the PN threshold"),
@@ -210,7 +226,15 @@ REFUSALS = [
         r"the PN channel does not see the CS; raise the PN threshold",
     ),
     ({"io": [1160, 6160]}, r"no spontaneous IO detection in 50 s .* record 100 s more, or lower the IO"),
-    ({"blanked": [[10000, 35000]]}, r"no spontaneous PN detection"),
+    ({"blanked": [[10000, 35000]]}, r"blanked: the IO channel, in the whole period without stimuli"),
+    ({"blanked": [[1155, 1300], [6155, 6300]]}, r"the IO channel is blanked after every stimulus"),
+    ({"us": [1150, 1160, 6150]}, r"us: 2 after cs\[0\] = 1000; a training trial has one, its onset"),
+    ({"us": [1150, 6150, 20000]}, r"us: 2 after cs\[1\] = 6000"),
+    ({"us": [10, 1150, 6150]}, r"us\[0\] = 10: before the first CS"),
+    (
+        {"spontaneous_start": 6200},
+        r"spontaneous_start = 6200: the responses to the last trial are over at 6252",
+    ),
 ]
 
 
@@ -245,7 +269,7 @@ def test_a_working_range_without_plasticity_is_refused() -> None:
     with pytest.raises(CalibrationError, match=r"δd = -1 at an IO rate of 4 Hz"):
         check_working_range(Coefficients((1.0, 0.0, 0.0), (1.0, 0.0, 0.0), (3.0, -1.0)), 0.25, 4)
     singular = PlasticityEvents((100, 100, 1000), (0.2, 0.2), 2.0, 1.0)
-    with pytest.raises(CalibrationError, match="singular at an IO rate of 1 Hz"):
+    with pytest.raises(CalibrationError, match="cannot be told apart at an IO rate of 1 Hz"):
         solve(singular, Goals(), 1.0)
 
 

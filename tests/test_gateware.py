@@ -23,6 +23,8 @@ def difference(core: Any, scenario: Scenario) -> str | None:
     expected = expected_signals(scenario)
     if not np.array_equal(got["response"], expected["response"]):
         return "responses"
+    if got["late"].size:
+        return f"step {got['late'][0]} took other than the stated cycles"
     found = first_difference(expected, got, scenario.config)
     if found is None and scenario.config.recalibration.enabled:
         found = first_recalibration(expected["recalibrations"], got["recalibrations"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from fractions import Fraction
 from typing import Any
 
@@ -11,7 +12,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from microzone.golden_model import ChipConfig, ConfigError, MicrocircuitFixed, MicrocircuitFloat
+from microzone.golden_model import (
+    ChipConfig,
+    ConfigError,
+    MicrocircuitFixed,
+    MicrocircuitFloat,
+    PrecisionWarning,
+)
 from microzone.golden_model.calibration import Goals, check_working_range, coefficients
 from microzone.golden_model.plasticity_events import CalibrationError, PlasticityEvents
 from microzone.golden_model.recalibration import (
@@ -149,6 +156,7 @@ def test_an_exponent_beyond_its_word_is_refused() -> None:
 # --- reasons to keep what there is ----------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore::microzone.golden_model.PrecisionWarning")
 @pytest.mark.parametrize("kind", [RecalibrationFloat, RecalibrationFixed])
 @pytest.mark.parametrize(
     ("known", "count", "observed", "status"),
@@ -258,6 +266,35 @@ def _fixed(pn: Any, io: Any, hidden: Any) -> Any:
     return MicrocircuitFixed(ADAPTIVE).process(pn, io, blanked=hidden).weight
 
 
+def test_a_set_is_used_once_it_is_whole() -> None:
+    rng = np.random.default_rng(3)
+    pn, io = np.zeros((200, 1), bool), rng.random((200, 1)) < 0.1
+    model = MicrocircuitFixed(ADAPTIVE)
+    recalibration = model.recalibration
+    assert isinstance(recalibration, RecalibrationFixed)
+    model.process(pn, io)
+    recalibration.write(0, Row.ALPHA_0, 77)  # before the visit; its end comes after it
+    assert [o.status for o in model.process(pn, io).recalibrations] == [Status.INTERRUPTED]
+    recalibration.write(0, Row.GAMMA_EXPONENT, int(recalibration.words[0, Row.GAMMA_EXPONENT]))
+    assert [o.status for o in model.process(pn, io).recalibrations] == [Status.GOOD]
+    recalibration.write(0, Row.BETA_EXPONENT, 0x1FF)
+    assert recalibration.words[0, Row.BETA_EXPONENT] == -1, "bits beyond the format are dropped"
+    recalibration.write(0, Row.BETA_0, 1 << 27)
+    assert recalibration.words[0, Row.BETA_0] == -(1 << 27)
+    model.reset()
+    model.process(pn, io)
+    assert [o.status for o in model.process(pn, io).recalibrations] == [Status.GOOD]
+
+
+def test_a_rate_beyond_full_scale_is_refused_even_if_the_limit_rounds_to_it() -> None:
+    config = adaptive(recalibration={"rate_max_hz": 7.81249999})
+    for count in (1172, 2000, 75_000):
+        for kind in (RecalibrationFloat, RecalibrationFixed):
+            model: Any = kind(config, 1)
+            assert model.evaluate(0, count, 75_000)[0] is Status.RATE, (kind, count)
+    assert RecalibrationFixed(config, 1).evaluate(0, 40_000, 75_000)[1] == config.formats.rate.raw_max
+
+
 def test_a_write_in_mid_visit_ends_it_without_effect_and_one_beside_it_counts() -> None:
     rng = np.random.default_rng(3)
     pn, io = np.zeros((200 + 200, 2), bool), rng.random((400, 2)) < 0.1
@@ -273,7 +310,11 @@ def test_a_write_in_mid_visit_ends_it_without_effect_and_one_beside_it_counts() 
         model = MicrocircuitFixed(ADAPTIVE, 2)
         assert model.recalibration is not None
         found = list(model.process(pn[:at], io[:at]).recalibrations)
-        model.recalibration.interrupt(channel)
+        recalibration = model.recalibration
+        assert isinstance(recalibration, RecalibrationFixed)
+        recalibration.write(
+            channel, Row.GAMMA_EXPONENT, int(recalibration.words[channel, Row.GAMMA_EXPONENT])
+        )
         found += model.process(pn[at:], io[at:]).recalibrations
         assert tuple(outcome.status for outcome in found) == statuses, (at, channel)
 
@@ -289,7 +330,10 @@ def test_a_write_in_mid_visit_ends_it_without_effect_and_one_beside_it_counts() 
         ({"recalibration": {"period_s": 150.001}}, r"period_s = 150\.001: .* must be a whole number"),
         ({"recalibration": {"period_s": 1e9}}, r"period_s = 1e\+09: limit is 8388608 steps"),
         ({"recalibration": {"rate_min_hz": 4.0}}, r"rate_min_hz = 4, rate_max_hz = 4: needs rate_min_hz <"),
-        ({"recalibration": {"rate_max_hz": 500.0}}, r"rate_max_hz = 500: .* < 500, one detection a step"),
+        (
+            {"recalibration": {"rate_max_hz": 500.0}},
+            r"rate_max_hz = 500: must be below 500, one detection a step",
+        ),
         ({"recalibration": {"rate_min_hz": 1e-5}}, r"rate_min_hz = 1e-05: UQ\(0,22\) rounds .* 9\.31e-05"),
         ({"formats": {"rate": "UQ(1,20)"}}, r"formats\.rate = UQ\(1,20\): a share of full scale"),
         ({"formats": {"coefficient": "SQ(2,20)"}}, r"formats\.coefficient = SQ\(2,20\): normalised"),
@@ -298,12 +342,29 @@ def test_a_write_in_mid_visit_ends_it_without_effect_and_one_beside_it_counts() 
             r"SQ\(1,12\): too narrow for a determinant, .* SQ\(1,13\)",
         ),
         ({"formats": {"coefficient": "SQ(1,38)"}}, r"a product of Horner's scheme has 63 bits, limit is 62"),
-        ({"formats": {"rate": "UQ(0,44)", "coefficient": "SQ(1,13)"}}, r"takes 5\d\d cycles, limit is 512"),
+        (
+            {
+                "formats": {"rate": "UQ(0,46)", "coefficient": "SQ(1,13)"},
+                "recalibration": {"rate_min_hz": 0.0, "rate_max_hz": 1e-6},
+            },
+            r"takes 5\d\d cycles, limit is 512",
+        ),
     ],
 )
 def test_what_cannot_recalibrate_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         adaptive(**changes)
+
+
+@pytest.mark.parametrize("fraction_bits", [13, 15])
+def test_words_too_narrow_for_these_coefficients_are_warned_about(fraction_bits: int) -> None:
+    with pytest.warns(
+        PrecisionWarning, match=rf"SQ\(1,{fraction_bits}\)?, .*: recalibration at [\d.]+ Hz is"
+    ):
+        adaptive(formats={"coefficient": f"SQ(1,{fraction_bits})"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        adaptive()
 
 
 def test_more_channels_than_a_period_has_visits_for_are_refused() -> None:

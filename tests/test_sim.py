@@ -24,7 +24,7 @@ from microzone.sim.simulators import (
     Simulator,
     find_simulator,
 )
-from support import EVALUATOR, MUTATIONS, RECALIBRATION_MUTATIONS, mutant
+from support import EVALUATOR, LOAN_MUTATIONS, MUTATIONS, RECALIBRATION_MUTATIONS, mutant
 
 
 def _installed(name: str) -> Simulator:
@@ -78,7 +78,7 @@ def test_the_whole_core_with_recalibration(simulator: Simulator, channels: int) 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", RECALIBRATION_MUTATIONS)
+@pytest.mark.parametrize("name", RECALIBRATION_MUTATIONS | LOAN_MUTATIONS)
 def test_every_broken_recalibration_fails_the_cocotb_benches(
     quickest: Simulator, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
@@ -88,7 +88,7 @@ def test_every_broken_recalibration_fails_the_cocotb_benches(
 
     monkeypatch.setattr(replay_module, "core_verilog", broken_verilog)
     changed = rational.RationalEvaluator
-    if name in EVALUATOR:
+    if name in EVALUATOR or name in LOAN_MUTATIONS:
         with mutant(name):
             changed = recalibration.RationalEvaluator
     monkeypatch.setattr(bench_module, "RationalEvaluator", changed)

@@ -11,11 +11,11 @@ from rich.console import Console
 
 from ..golden_model.calibration import Goals, calibrate
 from ..golden_model.config import ChipConfig
-from ..golden_model.events import Events, FileError, atomic_write, check_target, entry_names
+from ..golden_model.events import Events, FileError, atomic_write, entry_names
 from ..golden_model.thresholds import Selection, select_thresholds
 from ..golden_model.training import TrainingRecording
 from .figures import draw_calibration, draw_selection
-from .output import progress_bar
+from .output import check_files, progress_bar
 
 __all__ = ["Calibration", "run_calibration"]
 
@@ -95,8 +95,7 @@ def run_calibration(
     CalibrationError, ConfigError, FileError
         If the file or the data in it cannot be used; nothing is written then.
     """
-    for target in filter(None, (out, figure)):
-        check_target(target)
+    check_files([training], [out, figure])
     selection = None
     if "pn_raw" in entry_names(training):
         recording = TrainingRecording.load(training)

@@ -17,10 +17,10 @@ from ..gateware.toolchain import ToolError
 from ..golden_model.calibration import Goals
 from ..golden_model.config import ChipConfig, ConfigError, PrecisionWarning
 from ..golden_model.detection import events_in_steps
-from ..golden_model.events import Events, FileError, atomic_write, check_target
+from ..golden_model.events import Events, FileError, atomic_write
 from ..golden_model.plasticity_events import CalibrationError
 from ..sim.simulators import SIMULATORS, BenchFailure, CocotbSimulator, find_simulator
-from .output import make_folder, progress_bar
+from .output import check_files, make_folder, progress_bar
 
 app = typer.Typer(
     help="A cerebellar microcircuit that learns, as open gateware.",
@@ -142,7 +142,7 @@ def run(
     from .session import run_model
 
     session, chip = Events.load(events), load_config(config)
-    check_target(out)
+    check_files([events, config], [out])
     with progress_bar(model.value, session.n_steps, errors) as advance:
         chosen = find_simulator(simulator.value) if model is Model.RTL else None
         result = run_model(model.value, session, chip, simulator=chosen, progress=advance)
@@ -218,6 +218,7 @@ def detect(
     from .detect import RecordedChannel, describe_labels
     from .figures import draw_detections
 
+    check_files([recording, config], [out, figure])
     chip, source = load_config(config), RecordedChannel.read(recording, channel, rate, lsb)
     settings = chip.detection.pn if as_ is Channel.PN else chip.detection.io
     found = source.detect(model.value, chip, settings, trace=figure is not None)
@@ -232,7 +233,6 @@ def detect(
         n_steps=n_steps,
         samples=at,
     )
-    check_target(out)
     if figure:
         draw_detections(found, rate, figure, f"{recording.name}, {channel}: {at.size} events ({model.value})")
     events.save(out)
@@ -330,7 +330,7 @@ def verilog(
     from ..sim.replay import core_verilog
 
     chip = load_config(config)
-    check_target(out)
+    check_files([config], [out])
     with errors.status("writing"):
         text = core_verilog(chip, channels)
     with atomic_write(out) as file:

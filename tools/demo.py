@@ -114,7 +114,10 @@ def run_demo(
     }
     title = f"{paired} paired + {cs_alone} CS-alone trials"
     if adaptive:
-        config = _calibrated(config, out, seed, console)
+        try:
+            config = _calibrated(config, out, seed, console)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         # From the first rate to the second while trials are paired, on to the third while they are not.
         drift = IO_DRIFT_HZ if paired and cs_alone else IO_DRIFT_HZ[:2] if paired else IO_DRIFT_HZ[1:]
         protocol = replace(protocol, io_drift_hz=drift)
@@ -146,9 +149,10 @@ def run_demo(
 
 def _calibrated(config: ChipConfig, out: Path, seed: int, console: Console) -> ChipConfig:
     """`config`, calibrated by a synthetic training session, which is left in `out`."""
+    training = TRAINING.training(config, seed)
     make_folder(out)
     path = out / "training.npz"
-    TRAINING.training(config, seed).save(path)
+    training.save(path)
     config = calibrate(
         Events.load(path), config, training_sha256=hashlib.sha256(path.read_bytes()).hexdigest()
     )

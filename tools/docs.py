@@ -87,9 +87,9 @@ _RECORD_USES = {
     "trials_e": "Te, trials for it",
     "noi_pass": "σ̄, share of IO detections that the inhibition lets through in extinction",
     "residual": "root of the weighted sum of squares that is left, in w a trial",
-    "pn_tdr": "share of CS that the PN channel detects",
+    "pn_tdr": "share of CS that the PN channel detects; all of n count as n - ½",
     "pn_far_hz": "its false alarms",
-    "io_tdr": "share of US that the IO channel detects",
+    "io_tdr": "share of US that the IO channel detects; all of n count as n - ½",
     "io_far_hz": "its false alarms",
     "training_sha256": "SHA-256 of the training file",
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,21 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from ..golden_model.events import FileError, atomic_write
+from ..golden_model.events import FileError, atomic_write, check_target
 
-__all__ = ["make_folder", "progress_bar", "write_json"]
+__all__ = ["check_files", "make_folder", "progress_bar", "write_json"]
+
+
+def check_files(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
+    """FileError if an output cannot be written, is an input, or is named twice; before any work."""
+    taken = {path.resolve() for path in inputs if path is not None}
+    for path in outputs:
+        if path is None:
+            continue
+        check_target(path)
+        if path.resolve() in taken:
+            raise FileError(f"{path}: named twice, as one of the files to read or to write")
+        taken.add(path.resolve())
 
 
 def make_folder(path: Path) -> None:

@@ -21,6 +21,7 @@ from microzone.gateware.microcircuit import Timing
 from microzone.gateware.parameters import Parameter, parameter_formats, word_width
 from microzone.golden_model.config import ChipConfig
 from microzone.golden_model.microcircuit import MicrocircuitFixed
+from microzone.golden_model.recalibration import RecalibrationFixed, Row, visit_steps
 from microzone.sim.drivers import AccessCodec, Clocked, EventCodec, StreamMonitor, StreamSource, sometimes
 
 _PERIOD_NS = 10
@@ -273,6 +274,8 @@ async def access_between_steps(dut: Any) -> None:
     words: dict[tuple[int, Parameter], int] = {}
     for channel in range(bench.channels):
         for parameter, fmt in parameter_formats(bench.config).items():
+            if parameter is Parameter.STATUS:
+                continue
             words[channel, parameter] = bench.rng.randint(fmt.raw_min, fmt.raw_max)
             await bench.write(channel, parameter, words[channel, parameter])
     for (channel, parameter), word in words.items():
@@ -303,6 +306,54 @@ async def access_between_steps(dut: Any) -> None:
         for _ in range(pause):
             await FallingEdge(dut.clk)
     writing.cancel()
+
+
+@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+async def steps_keep_their_time(dut: Any) -> None:
+    """Through whole rounds of recalibration, with accesses in between, and after resets in mid-visit."""
+    bench = Bench(dut)
+    await bench.start()
+    if not bench.config.recalibration.enabled:
+        return
+    period, visit = bench.config.recalibration_steps, visit_steps(bench.channels)
+    for resets in range(3):
+        for step in range(period + (visit * bench.channels if resets == 2 else bench.rng.randrange(visit))):
+            if step % 37 == 0:
+                channel = bench.rng.randrange(bench.channels)
+                recalibration = bench.model.recalibration
+                assert isinstance(recalibration, RecalibrationFixed)
+                got = await bench.read(channel, Parameter.STATUS)
+                want = recalibration.status[channel]
+                assert got == want, f"status of {channel}: {got}, expected {want!r}; {bench.seed}"
+                row = bench.rng.choice(list(Row))
+                word = int(recalibration.words[channel, row])
+                parameter = next(p for p in Parameter if p.row is row)
+                got = await bench.read(channel, parameter)
+                assert got == word, f"{row.name} of {channel}: {got}, expected {word}; {bench.seed}"
+                if bench.rng.random() < 0.1:
+                    await bench.write(channel, parameter, word)
+                    recalibration.write(channel, row, word)
+            pn, io = _draws(bench, 0.02), _draws(bench, 0.1)
+            for channel in range(bench.channels):
+                for fires, kind in ((pn[channel], EventKind.PN), (io[channel], EventKind.IO)):
+                    if fires:
+                        await bench.send(channel, kind)
+            ticked = await bench.tick()
+            await bench.idle(2 * bench.timing.cycles_per_step)
+            taken = bench.clock.cycle - ticked
+            stated = bench.timing.cycles_per_step
+            assert taken == stated, f"step {step} took {taken} cycles, stated are {stated}; {bench.seed}"
+            bench.model.step(pn, io)
+        for channel in range(bench.channels):
+            for parameter, words in (
+                (Parameter.POTENTIATION, bench.model.potentiation),
+                (Parameter.DEPRESSION, bench.model.depression),
+            ):
+                got = await bench.read(channel, parameter)
+                about = f"{parameter} of {channel}: {got}, not {words[channel]}; {bench.seed}"
+                assert got == words[channel], about
+        await bench.reset()
+        bench.model.reset()
 
 
 @cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")

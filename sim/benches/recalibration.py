@@ -71,7 +71,7 @@ class Bench:
 
     async def write(self, channel: int, row: Row, word: int) -> None:
         """Write a coefficient, in the model too."""
-        self.model.words[channel, row] = word
+        self.model.write(channel, row, word)
         self.dut.address.value = row | channel << ROW_BITS
         self.dut.write_data.value = word % (1 << self.config.formats.coefficient.width)
         self.dut.write.value = 1

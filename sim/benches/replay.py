@@ -23,6 +23,7 @@ async def replay(dut: Any) -> None:
         assert get_sim_time("ns") < limit_ns, f"{scenario}: the core hangs in step {int(dut.step.value)}"
         await Timer(_POLL_NS, "ns")
     assert not int(dut.overrun.value), f"{scenario}: the core lost a tick"
+    assert not int(dut.late.value), f"{scenario}: a step took more or fewer cycles than the core states"
     assert not int(dut.rejected.value), f"{scenario}: the core rejected an event or a write"
     assert not int(dut.failed.value), f"{scenario}: the replay could not open its files"
     check_record(os.environ, full=bool(cocotb.plusargs.get("full")))
