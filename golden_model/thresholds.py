@@ -8,7 +8,7 @@ events of each IO threshold counted in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -294,6 +294,12 @@ def select_thresholds(
     nearest: tuple[float, str] | None = None
     pn_counts = [_counts_or_refusal(count_pn, events, config) for events in pn_sessions]
     io_counts = [_counts_or_refusal(count_io, events, config) for events in io_sessions]
+    counted: tuple[tuple[str, Sequence[PnCounts | IoCounts | str]], ...]
+    counted = (("PN", pn_counts), ("IO", io_counts))
+    for name, counts in counted:
+        refusals = [refusal for refusal in counts if isinstance(refusal, str)]
+        if len(refusals) == len(counts):
+            raise CalibrationError(f"none of {len(counts)} {name} thresholds calibrates: {refusals[0]}")
     for i, j in np.ndindex(residuals.shape):
         left, error, refusal = _calibrate_pair(pn_counts[i], io_counts[j], session, config, goals)
         if refusal is None:

@@ -120,7 +120,7 @@ MISTAKES = [
     (("EVOKED_IO",), r"no spontaneous IO detection in 120 s"),
     (("BLIND_IO",), r"the IO channel does not see the US in these 30 trials"),
     (("UNEQUAL",), r"unequal.npz: io_raw: has 1 samples, pn_raw has 2"),
-    (("FLAT",), r"none of 2500 pairs of thresholds calibrates; the best, PN 1.1"),
+    (("FLAT",), r"none of 50 PN thresholds calibrates: no PN detection"),
     (("LATE_CS",), r"late_cs.npz: cs[0] = 10000000: limit is n_steps - 1"),
     (("UNPAIRED_RAW",), r"us: none after cs[29] = "),
     (("EVENTS", "--delta-a", "-0.2"), r"delta_a = -0.2: must be above 0"),

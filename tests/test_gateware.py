@@ -78,7 +78,13 @@ def test_a_broken_process_is_found(name: str) -> None:
     assert any(found), "no scenario tells this mutant from the model"
 
 
-@pytest.mark.parametrize("name", RECALIBRATION_MUTATIONS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if i % 4 else [])
+        for i, name in enumerate(RECALIBRATION_MUTATIONS)
+    ],
+)
 def test_a_broken_recalibration_is_found(name: str) -> None:
     with mutant(name) as core:
         for config_name, channels in (("adaptive", 5), ("narrow", 1)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,8 +172,11 @@ def test_goals_and_grids_are_used(recording: TrainingRecording) -> None:
 
 def test_if_no_pair_calibrates_the_best_one_says_why(recording: TrainingRecording) -> None:
     grids = {"pn_thresholds": np.array([11.0, 12.0]), "io_thresholds": np.array([2.0])}
-    with pytest.raises(CalibrationError, match=r"none of 2 pairs .* PN 11 and IO 2: no .*PN detection"):
+    with pytest.raises(CalibrationError, match=r"none of 2 PN thresholds calibrates: no .*PN detection"):
         select_thresholds(recording, CONFIG, **grids)
+    silent = replace(recording, io_raw=np.zeros_like(recording.io_raw))
+    with pytest.raises(CalibrationError, match=r"none of 50 IO thresholds calibrates: no spontaneous IO"):
+        select_thresholds(silent, CONFIG)
     grids = {"pn_thresholds": np.array([3.0]), "io_thresholds": np.array([2.0, 30.0])}
     with pytest.raises(CalibrationError, match=r"none of 2 pairs .*; the best, PN 3 and IO 2: δ[pd] = -"):
         select_thresholds(recording, CONFIG, Goals(delta_a=0.001, delta_e=5.0), **grids)

@@ -258,7 +258,8 @@ def calibrate(
     delta_e: Annotated[float, typer.Option(help="Rise of w that extinction needs.")] = Goals.delta_e,
     trials_e: Annotated[float, typer.Option(help="Trials for it.")] = Goals.trials_e,
     costs: Annotated[
-        tuple[float, float, float], typer.Option(help="Of acquisition, extinction and stability.")
+        tuple[float, float, float],
+        typer.Option(help="Of acquisition, extinction, stability: --costs 1 1 10."),
     ] = Goals.costs,
     noi_pass: Annotated[
         float, typer.Option(help="Share of IO detections not inhibited in extinction.")

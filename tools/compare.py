@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -121,8 +122,11 @@ def _recalibrations(result: Result) -> str:
     found = result.recalibrations
     if found is None:
         return "none"
-    kept = int((found.status != Status.GOOD).sum())
-    return f"{found.step.size}, {kept} of them refused" if kept else str(found.step.size)
+    refused = found.status[found.status != Status.GOOD]
+    if not refused.size:
+        return str(found.step.size)
+    why = ", ".join(Status(status).name for status in np.unique(refused))
+    return f"{found.step.size}, {refused.size} of them refused ({why})"
 
 
 def _trial(number: int | None) -> str:

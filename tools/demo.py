@@ -88,8 +88,9 @@ def run_demo(
 ) -> dict[str, Any]:
     """Draw the session, run and compare the models; returns the report of ``compare_models``.
 
-    `adaptive` calibrates the configuration from a training session first, lets the IO rate drift, and
-    recalibrates. `paired` is 120 unless given, or the 190 of the paper's experiment where it drifts.
+    `adaptive` calibrates the configuration from a training session first, unless it is calibrated, lets the
+    IO rate drift, and recalibrates. `paired` is 120 unless given, or the 190 of the paper's experiment where
+    it drifts.
 
     Raises
     ------
@@ -114,10 +115,11 @@ def run_demo(
     }
     title = f"{paired} paired + {cs_alone} CS-alone trials"
     if adaptive:
-        try:
-            config = _calibrated(config, out, seed, console)
-        except ValueError as error:
-            raise ConfigError(str(error)) from None
+        if not config.recalibration.enabled:
+            try:
+                config = _calibrated(config, out, seed, console)
+            except ValueError as error:
+                raise ConfigError(str(error)) from None
         # From the first rate to the second while trials are paired, on to the third while they are not.
         drift = IO_DRIFT_HZ if paired and cs_alone else IO_DRIFT_HZ[:2] if paired else IO_DRIFT_HZ[1:]
         protocol = replace(protocol, io_drift_hz=drift)

@@ -31,7 +31,7 @@ _MODEL_STYLE: dict[str, dict[str, Any]] = {
     "float": {"color": "#E69F00", "linewidth": 3.5},
     "fixed": {"color": "#0072B2", "linewidth": 1.8},
     "rtl": {"color": "#000000", "linewidth": 0.9, "linestyle": (0, (3, 3))},
-    CONSTANT: {"color": "#999999", "linewidth": 1.2},
+    CONSTANT: {"color": "#999999", "linewidth": 1.2, "zorder": 1.5},
 }
 _CHOSEN, _IMPOSSIBLE = "#D55E00", "#E5E5E5"
 _LEAST_FAR_HZ = 0.02
@@ -147,7 +147,7 @@ def draw_selection(selection: Selection, path: Path, title: str) -> None:
     drawn = residuals.pcolormesh(
         io, pn, np.where(possible, selection.error, np.nan), norm=scale, cmap="cividis", shading="nearest"
     )
-    figure.colorbar(drawn, ax=residuals, label="residual, with its chance (w a trial)", extend="min")
+    figure.colorbar(drawn, ax=residuals, label="error (w a trial)", extend="min")
     residuals.plot(io[second], pn[first], "o", color=_CHOSEN, markersize=9, mec="white", label="chosen")
     handles, _ = residuals.get_legend_handles_labels()
     residuals.legend(
