@@ -127,6 +127,12 @@ def test_an_adaptive_demo_in_short(microzone: Callable[..., Outcome]) -> None:
     )
     assert outcome.status == 0 and "and in each of 2 recalibrations" in outcome.out
     assert np.array_equal(Result.load("c/rtl.npz").w_raw, results["rtl"].w_raw)
+    again = microzone(
+        "demo", "--adaptive", "--config", "d/config.toml", "--paired", 2, "--cs-alone", 2, "--out", "e",
+        "--simulator", "cxxrtl",
+    )  # fmt: skip
+    assert again.status == 0 and "calibrated by" not in again.out, "it was calibrated before"
+    assert ChipConfig.load("e/config.toml") == config and not Path("e/training.npz").exists()
     calibrated = microzone("calibrate", "d/training.npz", "--out", "again.toml")
     assert calibrated.status == 0 and ChipConfig.load("again.toml") == config
 
