@@ -12,6 +12,7 @@ from ..golden_model.config import ChipConfig
 from ..golden_model.fixed import UQ
 from ..golden_model.recalibration import (
     EXPONENT,
+    LEAST_DETERMINANT,
     Coefficients,
     Row,
     Status,
@@ -20,7 +21,6 @@ from ..golden_model.recalibration import (
     count_bits,
     division_bits,
     largest_shift,
-    least_determinant,
     rate_limits,
 )
 from .events import channel_shape
@@ -237,7 +237,7 @@ class RationalEvaluator(wiring.Component):
                 m.next = "LOAD"
                 with m.If(is_beta):
                     m.d.sync += divisor.eq(total)
-                    with m.If(total < least_determinant(config)):
+                    with m.If(total < LEAST_DETERMINANT):
                         end(Status.DETERMINANT)
                 with m.Elif(total < 0):
                     end(Status.NEGATIVE)

@@ -145,7 +145,9 @@ def residual(plasticity: PlasticityEvents, goals: Goals) -> float:
     return float(np.linalg.norm(rows @ solve(plasticity, goals, plasticity.io_rate_hz) - right))
 
 
-def expected_error(plasticity: PlasticityEvents, goals: Goals, trials: int, between: float) -> float:
+def expected_error(
+    plasticity: PlasticityEvents, goals: Goals, left: float, trials: int, between: float
+) -> float:
     """The residual, and the chance that is in a calibration from so few trials, in w a trial.
 
     Depressions are counts: what they do to w in `trials` trials varies by chance, as δd²·(their number).
@@ -155,6 +157,8 @@ def expected_error(plasticity: PlasticityEvents, goals: Goals, trials: int, betw
     ----------
     plasticity : PlasticityEvents
     goals : Goals
+    left : float
+        Its :func:`residual`.
     trials : int
         Paired trials of the session.
     between : float
@@ -172,7 +176,7 @@ def expected_error(plasticity: PlasticityEvents, goals: Goals, trials: int, betw
     """
     _, depression = solve(plasticity, goals, plasticity.io_rate_hz)
     variance = depression**2 * (sum(plasticity.d_bar) + 2 * between) / trials
-    return math.sqrt(residual(plasticity, goals) ** 2 + variance)
+    return math.sqrt(left**2 + variance)
 
 
 def coefficients(plasticity: PlasticityEvents, goals: Goals) -> Coefficients:

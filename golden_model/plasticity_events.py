@@ -107,9 +107,14 @@ class IoCounts:
 def eligible_steps(pn: Steps, n_steps: int, config: ChipConfig) -> npt.NDArray[np.bool_]:
     """Π of these PN detections: the convolution with the eligibility waveform ε, one bool a step."""
     delay, length = config.eligibility_delay_steps, config.trace_steps
+    return _covered(pn + delay, pn + delay + length, n_steps)
+
+
+def _covered(starts: Steps, stops: Steps, n_steps: int) -> npt.NDArray[np.bool_]:
+    """Steps within any of these stretches, which may overlap and reach beyond the end; one bool a step."""
     edges = np.zeros(n_steps + 1, np.int64)
-    np.add.at(edges, np.minimum(pn + delay, n_steps), 1)
-    np.add.at(edges, np.minimum(pn + delay + length, n_steps), -1)
+    np.add.at(edges, np.minimum(starts, n_steps), 1)
+    np.add.at(edges, np.minimum(stops, n_steps), -1)
     return np.cumsum(edges[:-1]) > 0
 
 
@@ -234,8 +239,8 @@ def check_session(events: Events, config: ChipConfig) -> int:
         raise CalibrationError(f"us[0] = {events.us[0]}: before the first CS")
     # Responses to the last trial are no spontaneous activity.
     over = max(
-        events.cs[-1] + round(PN_QUALITY.window_s[1] / step_s),
-        events.us[-1] + round(IO_QUALITY.window_s[1] / step_s),
+        events.cs[-1] + PN_QUALITY.window_steps(step_s)[1],
+        events.us[-1] + IO_QUALITY.window_steps(step_s)[1],
     )
     if start < over:
         raise CalibrationError(
@@ -253,7 +258,7 @@ def _in_window(
     steps: Steps, triggers: Steps, quality: DetectionQuality, step_s: float
 ) -> npt.NDArray[np.bool_]:
     """Which of the steps are in the window of a true detection after a trigger."""
-    first, stop = (round(seconds / step_s) for seconds in quality.window_s)
+    first, stop = quality.window_steps(step_s)
     trigger = np.searchsorted(triggers, steps - first, side="right") - 1
     return (trigger >= 0) & (steps < triggers[trigger] + stop)
 
@@ -280,11 +285,8 @@ def _quality(
     step_s: float,
 ) -> DetectionQuality:
     """Measured TDR and FAR in the paper's windows, of the triggers and the time that were not hidden."""
-    first, stop = (round(seconds / step_s) for seconds in paper.window_s)
-    edges = np.zeros(hidden.size + 1, np.int64)
-    np.add.at(edges, np.minimum(triggers + first, hidden.size), 1)
-    np.add.at(edges, np.minimum(triggers + stop, hidden.size), -1)
-    inside = np.cumsum(edges[:-1]) > 0
+    first, stop = paper.window_steps(step_s)
+    inside = _covered(triggers + first, triggers + stop, hidden.size)
     outside_s = np.count_nonzero(~inside & ~hidden) * step_s
     seen = np.concatenate([[0], np.cumsum(hidden)])
     windows = np.minimum(np.stack([triggers + first, triggers + stop]), hidden.size)

@@ -63,6 +63,11 @@ class DetectionQuality:
         if not 0 <= self.window_s[0] < self.window_s[1] < math.inf:
             raise ValueError(f"window_s = {self.window_s}: needs 0 <= start < end")
 
+    def window_steps(self, step_s: float) -> tuple[int, int]:
+        """The window in steps after the trigger: its first, and the one after its last."""
+        first, stop = (round(seconds / step_s) for seconds in self.window_s)
+        return first, stop
+
     def detections(self, triggers: Steps, n_steps: int, step_s: float, rng: np.random.Generator) -> Steps:
         """Synthetic detections: spontaneous ones anywhere, evoked ones in the window of each trigger.
 
@@ -90,7 +95,7 @@ class DetectionQuality:
 
     def evoked(self, triggers: Steps, n_steps: int, step_s: float, rng: np.random.Generator) -> Steps:
         """The evoked detections alone; parameters as for :meth:`detections`."""
-        first, stop = round(self.window_s[0] / step_s), round(self.window_s[1] / step_s)
+        first, stop = self.window_steps(step_s)
         if stop <= first:
             raise ValueError(f"window_s = {self.window_s}: shorter than a step of {step_s:g} s")
         per_step = 1 - (1 - self.tdr) ** (1 / (stop - first))

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from .config import ChipConfig
 
 __all__ = [
+    "LEAST_DETERMINANT",
     "ROWS",
     "Coefficients",
     "Outcome",
@@ -57,7 +58,6 @@ __all__ = [
     "division_bits",
     "evaluation_cycles",
     "largest_shift",
-    "least_determinant",
     "rate_limits",
     "row_format",
     "visit_steps",
@@ -73,6 +73,8 @@ _SLOT_CYCLES = 4
 """Cycles of a channel in a step of the gateware."""
 SIGNIFICANT_BITS = 12
 """A determinant needs more to count: it is off by up to 3 LSB, and δp and δd shall not be by 0.1 %."""
+LEAST_DETERMINANT = 1 << SIGNIFICANT_BITS
+"""Raw word of the smallest determinant that is used."""
 
 
 def visit_steps(channels: int) -> int:
@@ -199,11 +201,6 @@ def evaluation_cycles(config: ChipConfig) -> int:
     return rate + plasticity + products + _OVERHEAD_CYCLES
 
 
-def least_determinant(config: ChipConfig) -> int:
-    """Raw word of the smallest determinant that is used."""
-    return 1 << SIGNIFICANT_BITS
-
-
 def rate_limits(config: ChipConfig) -> tuple[int, int]:
     """Raw words of the working range's ends."""
     limits = (config.recalibration.rate_min_hz, config.recalibration.rate_max_hz)
@@ -233,9 +230,7 @@ def coefficient_words(coefficients: Coefficients, config: ChipConfig) -> list[in
     """
     words = [0] * ROWS
     for first, name in ((Row.ALPHA_0, "alpha"), (Row.BETA_0, "beta"), (Row.GAMMA_0, "gamma")):
-        full_scale = np.float64(config.rate_full_scale_hz)
-        with np.errstate(over="ignore"):
-            scaled = [float(value * full_scale**i) for i, value in enumerate(getattr(coefficients, name))]
+        scaled = _scaled(getattr(coefficients, name), config)
         if not all(math.isfinite(value) for value in scaled):
             raise ValueError(f"recalibration.{name}: too large at the full scale of the rate")
         exponent = _exponent(scaled)
@@ -248,6 +243,13 @@ def coefficient_words(coefficients: Coefficients, config: ChipConfig) -> list[in
             words[first + i] = quantize(math.ldexp(value, -exponent), config.formats.coefficient)
         words[first + 3] = exponent
     return words
+
+
+def _scaled(values: Sequence[float], config: ChipConfig) -> list[float]:
+    """Coefficients of the rate in Hz to those of y; infinite where too large."""
+    full_scale = np.float64(config.rate_full_scale_hz)
+    with np.errstate(over="ignore"):
+        return [float(value * full_scale**i) for i, value in enumerate(values)]
 
 
 def _exponent(values: Sequence[float]) -> int:
@@ -430,9 +432,8 @@ class RecalibrationFloat(Recalibration[np.float64]):
         rate = count / (observed * self.config.time.step_s)
         if not limits.rate_min_hz <= rate <= limits.rate_max_hz:
             return Status.RATE, rate, None
-        full_scale = self.config.rate_full_scale_hz
-        largest = _exponent([value * full_scale**i for i, value in enumerate(coefficients.beta)])
-        least = to_real(least_determinant(self.config), accumulator_format(self.config))
+        largest = _exponent(_scaled(coefficients.beta, self.config))
+        least = to_real(LEAST_DETERMINANT, accumulator_format(self.config))
         if coefficients.determinant(rate) < math.ldexp(least, largest):
             return Status.DETERMINANT, rate, None
         plasticity = coefficients.plasticity(rate)
@@ -473,7 +474,7 @@ class RecalibrationFixed(Recalibration[np.int64]):
         if not low <= rate <= high:
             return Status.RATE, min(rate, fmt.raw_max), None
         determinant = self._polynomial(words[Row.BETA_0 : Row.BETA_EXPONENT], rate)
-        if determinant < least_determinant(config):
+        if determinant < LEAST_DETERMINANT:
             return Status.DETERMINANT, rate, None
         plasticity = []
         for first, count_of, target in (

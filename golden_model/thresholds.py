@@ -277,7 +277,8 @@ def select_thresholds(
     """
     none = np.zeros(0, np.int64)
     session = recording.events(none, none, config)
-    check_session(session, config)  # before the long work
+    start = check_session(session, config)  # before the long work
+    a_trial = (start - session.cs[0]) / session.cs.size / (session.n_steps - start)
     length, rate_hz, detection = recording.pn_raw.size, recording.rate_hz, config.detection
     if pn_thresholds is None:
         pn_thresholds = default_thresholds(recording.pn_raw, config, detection.pn, rate_hz)
@@ -301,7 +302,7 @@ def select_thresholds(
         if len(refusals) == len(counts):
             raise CalibrationError(f"none of {len(counts)} {name} thresholds calibrates: {refusals[0]}")
     for i, j in np.ndindex(residuals.shape):
-        left, error, refusal = _calibrate_pair(pn_counts[i], io_counts[j], session, config, goals)
+        left, error, refusal = _calibrate_pair(pn_counts[i], io_counts[j], session, a_trial, config, goals)
         if refusal is None:
             residuals[i, j], errors[i, j] = left, error
         elif nearest is None or left < nearest[0]:
@@ -339,20 +340,27 @@ def _counts_or_refusal(
 
 
 def _calibrate_pair(
-    pn: PnCounts | str, io: IoCounts | str, session: Events, config: ChipConfig, goals: Goals
+    pn: PnCounts | str,
+    io: IoCounts | str,
+    session: Events,
+    a_trial: float,
+    config: ChipConfig,
+    goals: Goals,
 ) -> tuple[float, float, str | None]:
-    """(residual and error, or infinity where there are none; why the pair is degenerate, or None)."""
+    """(residual and error, or infinity where there are none; why the pair is degenerate, or None).
+
+    `a_trial` is the length of a trial over that of the spontaneous period.
+    """
     for counts in (pn, io):
         if isinstance(counts, str):
             return np.inf, np.inf, counts
     assert isinstance(pn, PnCounts) and isinstance(io, IoCounts)
-    plasticity, start = pair_counts(pn, io, session, config, goals.noi_pass), check_session(session, config)
-    trials = int(session.cs.size)
-    a_trial = (start - session.cs[0]) / trials / (session.n_steps - start)  # over the spontaneous period
+    plasticity, trials = pair_counts(pn, io, session, config, goals.noi_pass), int(session.cs.size)
+    between = plasticity.k * plasticity.io_rate_hz * a_trial
     left = error = np.inf
     try:
         left = residual(plasticity, goals)
-        error = expected_error(plasticity, goals, trials, plasticity.k * plasticity.io_rate_hz * a_trial)
+        error = expected_error(plasticity, goals, left, trials, between)
         determine(plasticity, goals, config, trials)
     except CalibrationError as refusal:
         return left, error, str(refusal)

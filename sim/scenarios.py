@@ -8,7 +8,7 @@ import numpy as np
 
 from ..gateware.parameters import Parameter
 from ..golden_model.config import ChipConfig
-from ..golden_model.recalibration import least_determinant
+from ..golden_model.recalibration import LEAST_DETERMINANT
 from .replay import Scenario, Write
 
 __all__ = ["CONFIGS", "coefficient_set", "scenarios"]
@@ -222,8 +222,7 @@ def coefficient_set(config: ChipConfig, rng: np.random.Generator) -> dict[Parame
         beta = int(rng.integers(-20, 20))
         exponents = np.array([beta - int(rng.integers(1, 20)), beta, beta - int(rng.integers(0, 10))])
     if kind == "determinant":  # 0 or next to it, where a wrong comparison shows
-        least = least_determinant(config)
-        near = (0, 1, least - 1, least, least + 1, -1, fmt.raw_min)
+        near = (0, 1, LEAST_DETERMINANT - 1, LEAST_DETERMINANT, LEAST_DETERMINANT + 1, -1, fmt.raw_min)
         words[Parameter.BETA_0] = int(rng.choice(near))
         words[Parameter.BETA_1] = words[Parameter.BETA_2] = 0
     if kind in ("largest", "zero"):

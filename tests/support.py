@@ -179,7 +179,7 @@ EVALUATOR = {
     "quotients are not rounded": ("rounded = (quotient + 1) >> 1", "rounded = quotient >> 1"),
     "large quotients wrap": ("too_large | quotient[-1]", "0"),
     "a rate at the limit is refused": ("(self.rate > high)", "(self.rate >= high)"),
-    "the least determinant is refused": ("total < least_determinant", "total <= least_determinant"),
+    "the least determinant is refused": ("total < LEAST_DETERMINANT", "total <= LEAST_DETERMINANT"),
     "a negative numerator passes": ("with m.Elif(total < 0):", "with m.Elif(0):"),
     "exponents are added": ("exponent - beta_exponent", "exponent + beta_exponent"),
     "large shifts are not refused": (
