@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import tomllib
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -22,11 +23,13 @@ from .recalibration import Coefficients
 from .representable import PrecisionWarning, check_representable
 
 __all__ = [
+    "BlankingMode",
     "ChannelDetection",
     "ChipConfig",
     "ConfigError",
     "PrecisionWarning",
     "QuantisedParameters",
+    "Shape",
 ]
 
 
@@ -60,9 +63,10 @@ class _Section(BaseModel):
 
 
 class Time(_Section):
-    """``[time]``."""
+    """``[time]``: the model's step, and the clock of the gateware."""
 
     step_s: Real = Field(default=0.002, gt=0)
+    clock_hz: Real = Field(default=24e6, gt=0)
 
 
 class Trace(_Section):
@@ -172,12 +176,78 @@ class Detection(_Section):
     io: ChannelDetection = ChannelDetection()
 
 
+class Amplifier(_Section):
+    """``[amplifier]``: the Intan RHD2000 chips between electrodes and gateware (see ``amplifier``).
+
+    Each of `chips` converts its first `channels` inputs; electrode e is input ``e % channels`` of chip
+    ``e // channels``.
+    """
+
+    chips: Annotated[int, Field(strict=True, ge=1, le=4)] = 1
+    channels: Annotated[int, Field(strict=True, ge=1, le=32)] = 2
+    rate_hz: Real = Field(default=25000.0, gt=0)
+    bandwidth_hz: Annotated[tuple[Real, Real], AfterValidator(_ascending)] = (300.0, 3000.0)
+    offset_removal_hz: Annotated[float, Field(strict=True, gt=0)] | None = None
+
+    @property
+    def electrodes(self) -> int:
+        """Electrodes on all chips."""
+        return self.chips * self.channels
+
+
+Electrode = Annotated[int, Field(strict=True, ge=0)]
+
+
+class Electrodes(_Section):
+    """``[electrodes]``: which electrode is whose; entry c of each list belongs to microcircuit c."""
+
+    pn: tuple[Electrode, ...] = Field(default=(0,), min_length=1)
+    io: tuple[Electrode, ...] = Field(default=(1,), min_length=1)
+
+
+class Shape(StrEnum):
+    """Of a stimulation pulse: one phase that triggers a stimulator, or two of opposite sign."""
+
+    MONOPHASIC = "monophasic"
+    BIPHASIC = "biphasic"
+
+
+class Limits(_Section):
+    """``[stimulation.limits]``: built into the gateware; no register lifts them."""
+
+    rate_hz: Real = Field(default=200.0, gt=0)
+    width_s: Real = Field(default=5e-4, gt=0)
+    duration_s: Real = Field(default=0.5, gt=0)
+    rest_s: Real = Field(default=0.1, gt=0)
+
+
 class Stimulation(_Section):
-    """``[stimulation]``: the pulse train that a CR sends to the facial nucleus."""
+    """``[stimulation]``: the pulse train that a CR sends to the facial nucleus (see ``stimulation``)."""
 
     rate_hz: Real = Field(default=80.0, gt=0)
     width_s: Real = Field(default=1e-4, gt=0)
     duration_s: Real = Field(default=0.15, gt=0)
+    shape: Shape = Shape.BIPHASIC
+    interphase_s: Real = Field(default=5e-5, ge=0)
+    watchdog_s: Real = Field(default=1.0, gt=0)
+    limits: Limits = Limits()
+
+
+class BlankingMode(StrEnum):
+    """When the IO electrodes are not listened to: after a CR, around each pulse, or never."""
+
+    FIXED = "fixed"
+    PULSE = "pulse"
+    NONE = "none"
+
+
+class Blanking(_Section):
+    """``[blanking]``: the IO electrodes while the stimulation's artefact is on them (see ``stimulation``)."""
+
+    mode: BlankingMode = BlankingMode.PULSE
+    fixed_s: Real = Field(default=2.0, gt=0)
+    guard_before_s: Real = Field(default=4e-5, ge=0)
+    guard_after_s: Real = Field(default=1.8e-3, ge=0)
 
 
 class Formats(_Section):
@@ -232,8 +302,11 @@ class ChipConfig(_Section):
     plasticity: Plasticity = Plasticity()
     recalibration: Recalibration = Recalibration()
     calibration: CalibrationRecord | None = None
+    amplifier: Amplifier = Amplifier()
+    electrodes: Electrodes = Electrodes()
     detection: Detection = Detection()
     stimulation: Stimulation = Stimulation()
+    blanking: Blanking = Blanking()
     formats: Formats = Formats()
 
     # --- making and storing -------------------------------------------------------------------

@@ -54,6 +54,7 @@ def check_representable(config: ChipConfig) -> None:
     _check_durations(config)
     _check_formats(config)
     _check_microcircuit(config)
+    _check_electrodes(config)
     _check_detection(config)
     _check_recalibration(config)
 
@@ -153,6 +154,23 @@ def _check_microcircuit(config: ChipConfig) -> None:
             PrecisionWarning,
             stacklevel=2,
         )
+
+
+def _check_electrodes(config: ChipConfig) -> None:
+    pn, io = config.electrodes.pn, config.electrodes.io
+    if len(pn) != len(io):
+        raise ValueError(f"electrodes.pn has {len(pn)}, electrodes.io {len(io)}: one a microcircuit each")
+    last = config.amplifier.electrodes - 1
+    taken: set[int] = set()
+    for name, electrodes in (("pn", pn), ("io", io)):
+        for electrode in electrodes:
+            if electrode > last:
+                raise ValueError(
+                    f"electrodes.{name}: {electrode}, limit is {last} (amplifier.chips times channels, less 1)"
+                )
+            if electrode in taken:
+                raise ValueError(f"electrodes.{name}: {electrode} is there twice")
+            taken.add(electrode)
 
 
 def _check_detection(config: ChipConfig) -> None:
