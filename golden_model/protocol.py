@@ -16,7 +16,16 @@ import numpy.typing as npt
 from .config import ChipConfig
 from .events import MAX_STEPS, Events, Steps
 
-__all__ = ["TRAINING", "DetectionQuality", "Protocol", "Score", "Trial", "bernoulli_steps", "score"]
+__all__ = [
+    "TRAINING",
+    "DetectionQuality",
+    "Protocol",
+    "Score",
+    "Stimuli",
+    "Trial",
+    "bernoulli_steps",
+    "score",
+]
 
 PRE_US_S = 0.02
 """A CR is well-timed if it is triggered at least this long before the US."""
@@ -129,6 +138,23 @@ IO_QUALITY = DetectionQuality(tdr=0.486, far_hz=1.14, window_s=(0.005, 0.205))
 
 
 @dataclass(frozen=True)
+class Stimuli:
+    """When a session presents what.
+
+    Attributes
+    ----------
+    cs, us : ndarray of int64
+        Steps of the triggers; a CS-alone trial has none in `us`.
+    n_steps : int
+        Length of the session.
+    """
+
+    cs: Steps
+    us: Steps
+    n_steps: int
+
+
+@dataclass(frozen=True)
 class Protocol:
     """A conditioning session.
 
@@ -177,13 +203,50 @@ class Protocol:
         """Trials that are of another kind than the one before."""
         return [i for i in range(1, len(self.trials)) if self.trials[i] is not self.trials[i - 1]]
 
+    def io_rate_hz(self, steps: Steps, cs: Steps, n_steps: int) -> npt.NDArray[np.float64]:
+        """Spontaneous IO rate in each of `steps`, of a session of these trials and this length."""
+        if not self.io_drift_hz:
+            return np.full(steps.size, self.io.far_hz)
+        return np.interp(steps, [0, *cs[self._changes()], n_steps], self.io_drift_hz)
+
     def _spontaneous_io(self, cs: Steps, n_steps: int, step_s: float, rng: np.random.Generator) -> Steps:
         """Detections at the drifting rate: drawn at the highest, and thinned out."""
         highest = max(self.io_drift_hz)
         steps = bernoulli_steps(n_steps, highest * step_s, rng)
-        knots = [0, *cs[self._changes()], n_steps]
-        rates = np.interp(steps, knots, self.io_drift_hz)
-        return steps[rng.random(steps.size) * highest < rates]
+        return steps[rng.random(steps.size) * highest < self.io_rate_hz(steps, cs, n_steps)]
+
+    def stimuli(self, config: ChipConfig, rng: np.random.Generator) -> Stimuli:
+        """Draw the times of the trials: the first that :meth:`events` draws.
+
+        Parameters
+        ----------
+        config : ChipConfig
+            Gives the step.
+        rng : numpy.random.Generator
+            ``numpy.random.default_rng(seed)`` for the trials of :meth:`events` with this seed.
+
+        Returns
+        -------
+        Stimuli
+
+        Raises
+        ------
+        ValueError
+            If the session is longer than an events file may be.
+        """
+        step_s = config.time.step_s
+        onsets = np.cumsum(rng.uniform(*self.iti_s, size=len(self.trials) + 1))
+        if onsets[-1] / step_s > MAX_STEPS:
+            raise ValueError(f"session of {onsets[-1]:.0f} s: limit is {MAX_STEPS} steps")
+        cs_steps = np.round(onsets / step_s).astype(np.int64)
+        n_steps = int(cs_steps[-1])
+        cs = cs_steps[:-1]
+        isi = config.steps(self.isi_s)
+        # An unrelated US falls anywhere in the trial, as when the paper shuffles the IO within trials.
+        unrelated = cs + np.floor(rng.random(cs.size) * np.diff(cs_steps)).astype(np.int64)
+        kinds = np.array([trial.value for trial in self.trials])
+        us = np.where(kinds == Trial.PAIRED.value, cs + isi, unrelated)[kinds != Trial.CS_ALONE.value]
+        return Stimuli(cs, np.unique(us[us < n_steps]), n_steps)
 
     def events(self, config: ChipConfig, seed: int, *, io_background: Steps | None = None) -> Events:
         """Draw a session.
@@ -209,19 +272,8 @@ class Protocol:
             If the session is longer than an events file may be.
         """
         rng = np.random.default_rng(seed)
-        step_s = config.time.step_s
-        onsets = np.cumsum(rng.uniform(*self.iti_s, size=len(self.trials) + 1))
-        if onsets[-1] / step_s > MAX_STEPS:
-            raise ValueError(f"session of {onsets[-1]:.0f} s: limit is {MAX_STEPS} steps")
-        cs_steps = np.round(onsets / step_s).astype(np.int64)
-        n_steps = int(cs_steps[-1])
-        cs = cs_steps[:-1]
-        isi = config.steps(self.isi_s)
-        # An unrelated US falls anywhere in the trial, as when the paper shuffles the IO within trials.
-        unrelated = cs + np.floor(rng.random(cs.size) * np.diff(cs_steps)).astype(np.int64)
-        kinds = np.array([trial.value for trial in self.trials])
-        us = np.where(kinds == Trial.PAIRED.value, cs + isi, unrelated)[kinds != Trial.CS_ALONE.value]
-        us = us[us < n_steps]
+        stimuli = self.stimuli(config, rng)
+        cs, us, n_steps, step_s = stimuli.cs, stimuli.us, stimuli.n_steps, config.time.step_s
         pn = self.pn.detections(cs, n_steps, step_s, rng)
         if io_background is None and self.io_drift_hz:
             io_background = self._spontaneous_io(cs, n_steps, step_s, rng)
@@ -231,7 +283,7 @@ class Protocol:
             io = np.union1d(
                 io_background[io_background < n_steps], self.io.evoked(us, n_steps, step_s, rng)
             ).astype(np.int64)
-        return Events(pn=pn, io=io, n_steps=n_steps, cs=cs, us=np.unique(us))
+        return Events(pn=pn, io=io, n_steps=n_steps, cs=cs, us=us)
 
     def training(self, config: ChipConfig, seed: int, *, spontaneous_s: float = 120.0) -> Events:
         """Draw a training session: the trials of :meth:`events`, then a period without stimuli.
