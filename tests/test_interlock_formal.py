@@ -1,0 +1,173 @@
+"""The interlock's guarantees are proved, at full size; and broken on purpose, each search finds how."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import pytest
+from microzone.gateware import interlock, stimulation, stimulation_registers
+from microzone.golden_model import ChipConfig
+from microzone.sim.formal import InterlockHarness, StimulationHarness, verify
+
+SMALL = ChipConfig.make(
+    time={"clock_hz": 1000.0},
+    stimulation={
+        "rate_hz": 1000 / 6,
+        "width_s": 0.002,
+        "interphase_s": 0.001,
+        "duration_s": 0.012,
+        "watchdog_s": 0.02,
+        "limits": {"rate_hz": 1000 / 6, "width_s": 0.002, "duration_s": 0.012, "rest_s": 0.007},
+    },
+    blanking={"guard_before_s": 0.001, "guard_after_s": 0.002, "fixed_s": 0.01},
+)
+"""Limits of a few cycles, so that a search from power-up meets all of them."""
+DEPTH = 30
+HARNESSES = [InterlockHarness, StimulationHarness]
+
+
+@pytest.mark.parametrize("harness", HARNESSES)
+def test_the_guarantees_are_proved_at_full_size(harness: Callable[..., Any]) -> None:
+    proof = verify(harness(ChipConfig.make()), mode="prove", depth=3)
+    assert proof.passed, proof.failed or proof.log
+
+
+@pytest.mark.parametrize("harness", HARNESSES)
+def test_a_search_finds_nothing(harness: Callable[..., Any]) -> None:
+    """The same search that finds every mutant below."""
+    proof = verify(harness(SMALL, invariants=False), mode="bmc", depth=DEPTH)
+    assert proof.passed, proof.failed or proof.log
+
+
+@pytest.mark.parametrize("harness", HARNESSES)
+def test_trains_and_faults_do_happen(harness: Callable[..., Any]) -> None:
+    """The proofs are not empty: second pulses of either shape, further trains, every fault that can be."""
+    proof = verify(harness(SMALL), mode="cover", depth=50)
+    assert proof.passed, proof.failed or proof.log
+
+
+INTERLOCK = {
+    "overlap": ("OVERLAP: cathodic & anodic", "OVERLAP: cathodic & ~cathodic"),
+    "anodic where monophasic": ("SHAPE: anodic & self.single", "SHAPE: anodic & ~anodic"),
+    "width": ("WIDTH: cathodic & ~starts &", "WIDTH: cathodic & ~cathodic &"),
+    "width one cycle more": ("(self.charge == timing.width_limit)", "(self.charge > timing.width_limit)"),
+    "rate": ("RATE: starts &", "RATE: starts & ~starts &"),
+    "rate one cycle less": (
+        "starts & (self.since_start != timing.period_limit)",
+        "starts & (self.since_start < timing.period_limit - 1)",
+    ),
+    "duration": ("DURATION: either &", "DURATION: either & ~either &"),
+    "more anodic": ("(anodic & ~charged)", "(anodic & ~anodic)"),
+    "less anodic": ("| (charged & ~self.single &", "| (charged & ~charged &"),
+    "watchdog": ("self.without_heartbeat == timing.watchdog,", "self.without_heartbeat > timing.watchdog,"),
+    "clock": ("self.without_tick == timing.tick_timeout,", "self.without_tick > timing.tick_timeout,"),
+    "emergency stop not at once": ("safe = ~self.emergency_stop & ~reset", "safe = ~reset"),
+    "outputs in reset": ("safe = ~self.emergency_stop & ~reset", "safe = ~self.emergency_stop"),
+    "emergency stop does not disarm": (
+        "EMERGENCY_STOP: self.emergency_stop",
+        "EMERGENCY_STOP: self.emergency_stop & ~self.emergency_stop",
+    ),
+    "amplifier": (
+        "AMPLIFIER: self.amplifier_fault",
+        "AMPLIFIER: self.amplifier_fault & ~self.amplifier_fault",
+    ),
+    "refused": ("REFUSED: self.refused", "REFUSED: self.refused & ~self.refused"),
+    "not armed": ("passes = self.armed & ~cause", "passes = ~cause"),
+    "a fault's cycle": ("self.armed & ~cause & ~self.disarm", "self.armed & ~self.disarm"),
+    "the last cause counts": (
+        "with m.If((self.armed | self.arm) & (self.fault == InterlockFault.NONE)):",
+        "with m.If(self.armed | self.arm):",
+    ),
+    "arm before disarm": ("m.Elif(self.disarm)", "m.Elif(self.disarm & ~self.arm)"),
+    "arming leaves the fault": (", self.fault.eq(InterlockFault.NONE)]", "]"),
+    "reset instead of rest": ('{"reset_less": True}', '{"reset_less": False}'),
+    "shape may change in a train": ("self.fresh | ~self.resting):", "1):"),
+    "armed at power-up": ('"armed": Out(1)', '"armed": Out(1, init=1)'),
+    "enable by request only": ("(either | self.enable_request)", "self.enable_request"),
+    "rest counted from the cathodic phase": (
+        "with m.If(delivers):\n            m.d.sync += self.silence",
+        "with m.If(passes & cathodic):\n            m.d.sync += self.silence",
+    ),
+    "each pulse a train": ("with m.If(delivers & ~self.resting):", "with m.If(begins):"),
+}
+STIMULATION = {
+    "emergency stop not wired": (stimulation, '"heartbeat", "emergency_stop", ', '"heartbeat", '),
+    "amplifier not wired": (stimulation, '"amplifier_fault", "tick"):', '"tick"):'),
+    "a train goes on after arming": (
+        stimulation,
+        'with m.If(~self.armed):\n            m.next = "IDLE"',
+        'with m.If(0):\n            m.next = "IDLE"',
+    ),
+    "not blanked to the pulse's end": (
+        stimulation,
+        "pulse.eq(by_pulse & self.enable & was_pulsing)",
+        "pulse.eq(by_pulse & self.enable & pulsing)",
+    ),
+    "any length of train": (
+        stimulation_registers,
+        "(product + pulse <= timing.duration_limit)",
+        "(product + pulse >= 0)",
+    ),
+    "any period": (stimulation_registers, "(written.period >= timing.period_limit)", "(written.period >= 0)"),
+    "any width": (stimulation_registers, "(written.width <= timing.width_limit)", "(written.width >= 0)"),
+    "settings change in a train": (
+        stimulation,
+        "registers.hold.eq(~idle | accepts)",
+        "registers.hold.eq(0)",
+    ),
+}
+
+
+def _changed(module: ModuleType, old: str, new: str) -> Any:
+    """The module with one piece of its source replaced."""
+    path = Path(str(module.__file__))
+    source = path.read_text(encoding="utf-8")
+    assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {path.name}"
+    spec = importlib.util.spec_from_loader(f"{module.__package__}._mutant", loader=None)
+    assert spec is not None
+    changed = importlib.util.module_from_spec(spec)
+    changed.__package__ = module.__package__
+    with mock.patch.dict(sys.modules, {spec.name: changed}):
+        exec(compile(source.replace(old, new), str(path), "exec"), changed.__dict__)
+    return changed
+
+
+def _sample(names: Any) -> list[Any]:
+    """Every one, most of them slow."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if i % 4 else []) for i, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("name", _sample(INTERLOCK))
+def test_a_broken_interlock_is_found(name: str) -> None:
+    design = _changed(interlock, *INTERLOCK[name]).Interlock(SMALL)
+    proof = verify(InterlockHarness(SMALL, design, invariants=False), mode="bmc", depth=DEPTH)
+    assert proof.failed, "no search tells this mutant from the interlock"
+    print(f"{name}: {', '.join(proof.failed)}")
+
+
+@pytest.mark.parametrize("name", _sample(INTERLOCK))
+def test_a_broken_interlock_is_not_proved(name: str) -> None:
+    """At full size, with the invariants."""
+    config = ChipConfig.make()
+    design = _changed(interlock, *INTERLOCK[name]).Interlock(config)
+    assert not verify(InterlockHarness(config, design), mode="prove", depth=3).passed
+
+
+@pytest.mark.parametrize("name", _sample(STIMULATION))
+def test_a_broken_stimulation_is_found(name: str) -> None:
+    module, old, new = STIMULATION[name]
+    changed = _changed(module, old, new)
+    if module is stimulation:
+        design = changed.Stimulation(SMALL)
+    else:
+        with mock.patch.object(stimulation, "StimulationRegisters", changed.StimulationRegisters):
+            design = stimulation.Stimulation(SMALL)
+    proof = verify(StimulationHarness(SMALL, design, invariants=False), mode="bmc", depth=2 * DEPTH)
+    assert proof.failed, "no search tells this mutant from the stimulation"
+    print(f"{name}: {', '.join(proof.failed)}")
