@@ -1,4 +1,4 @@
-"""What the microcircuit costs on an FPGA: synthesis by Yosys, place and route by nextpnr.
+"""What microcircuit and chip cost on an FPGA: synthesis by Yosys, place and route by nextpnr.
 
 ``python -m microzone.boards.synthesis`` prints the table.
 """
@@ -17,6 +17,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ..gateware.chip import Chip
 from ..gateware.microcircuit import Microcircuit
 from ..gateware.step_timer import StepTimer
 from ..gateware.toolchain import ToolError, find_tool, to_rtlil
@@ -24,7 +25,9 @@ from ..golden_model.calibration import calibrate
 from ..golden_model.config import ChipConfig
 from ..golden_model.protocol import TRAINING
 
-__all__ = ["Cost", "FewPins", "calibrated_config", "synthesise_up5k"]
+__all__ = ["Cost", "FewPins", "calibrated_config", "chip_cost", "microcircuit_cost", "synthesise_up5k"]
+
+_UNCONNECTED = ("commit", "recalibrated", "detected", "delivered")
 
 CLOCK_HZ = 12e6
 """The oscillator of the iCEBreaker."""
@@ -36,7 +39,6 @@ class Cost:
 
     Attributes
     ----------
-    channels : int
     logic_cells, logic_cells_available : int
         The cells include `wrapper_bits` flip-flops of :class:`FewPins`.
     dsps, rams : int
@@ -44,7 +46,6 @@ class Cost:
     fmax_hz : float
     """
 
-    channels: int
     wrapper_bits: int
     logic_cells: int
     logic_cells_available: int
@@ -54,15 +55,16 @@ class Cost:
 
 
 class FewPins(wiring.Component):
-    """The core and its step timer behind four pins, so that it can be placed without a board's pin-out.
+    """A core behind four pins, so that it can be placed without a board's pin-out.
 
     Inputs come from a shift register and outputs leave by the parity of a register: nothing is optimised
-    away, and every path starts and ends in a flip-flop. ``commit`` and ``recalibrated`` stay unconnected.
+    away, and every path starts and ends in a flip-flop. Ports for benches and telemetry stay unconnected.
 
     Parameters
     ----------
-    config : ChipConfig
-    channels : int
+    core : wiring.Component
+    timer : StepTimer, optional
+        Gives the core its `tick`.
 
     Members
     -------
@@ -76,13 +78,12 @@ class FewPins(wiring.Component):
         Flip-flops of the two registers.
     """
 
-    def __init__(self, config: ChipConfig, channels: int = 1) -> None:
-        self._core = Microcircuit(config, channels)
-        self._timer = StepTimer(config, CLOCK_HZ)
+    def __init__(self, core: wiring.Component, timer: StepTimer | None = None) -> None:
+        self._core, self._timer = core, timer
         self._into: list[Value] = []
         self._out_of: list[Value] = []
-        for path, member, value in self._core.signature.flatten(self._core):
-            if path[0] not in ("commit", "recalibrated", "tick"):
+        for path, member, value in core.signature.flatten(core):
+            if path[0] not in _UNCONNECTED and not (timer and path[0] == "tick"):
                 (self._into if member.flow is In else self._out_of).append(Value.cast(value))
         self.wrapper_bits = sum(len(value) for value in (*self._into, *self._out_of))
         super().__init__({"serial": In(1), "enable": In(1), "parity": Out(1)})
@@ -90,7 +91,6 @@ class FewPins(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.core = self._core
-        m.submodules.timer = self._timer
         shifted = Signal(len(Cat(self._into)))
         held = Signal(len(Cat(self._out_of)))
         m.d.sync += [
@@ -98,21 +98,29 @@ class FewPins(wiring.Component):
             held.eq(Cat(self._out_of)),
             self.parity.eq(held.xor()),
         ]
-        m.d.comb += [
-            Cat(self._into).eq(shifted),
-            self._timer.enable.eq(self.enable),
-            self._core.tick.eq(self._timer.tick),
-        ]
+        m.d.comb += Cat(self._into).eq(shifted)
+        if self._timer is not None:
+            m.submodules.timer = self._timer
+            m.d.comb += [self._timer.enable.eq(self.enable), self._core.tick.eq(self._timer.tick)]
         return m
 
 
-def synthesise_up5k(config: ChipConfig, channels: int = 1, *, dsp: bool = True, seed: int = 1) -> Cost:
-    """Synthesise, place and route the core for the iCE40 UP5K.
+def microcircuit_cost(config: ChipConfig, channels: int = 1, *, dsp: bool = True) -> Cost:
+    """Cost of the microcircuit core with its step timer; see :func:`synthesise_up5k`."""
+    return synthesise_up5k(FewPins(Microcircuit(config, channels), StepTimer(config, CLOCK_HZ)), dsp=dsp)
+
+
+def chip_cost(config: ChipConfig) -> Cost:
+    """Cost of the whole chip; see :func:`synthesise_up5k`."""
+    return synthesise_up5k(FewPins(Chip(config)))
+
+
+def synthesise_up5k(top: FewPins, *, dsp: bool = True, seed: int = 1) -> Cost:
+    """Synthesise, place and route a core for the iCE40 UP5K.
 
     Parameters
     ----------
-    config : ChipConfig
-    channels : int
+    top : FewPins
     dsp : bool
         Multiply in SB_MAC16 blocks; in logic cells otherwise.
     seed : int
@@ -125,11 +133,10 @@ def synthesise_up5k(config: ChipConfig, channels: int = 1, *, dsp: bool = True, 
     Raises
     ------
     ToolError
-        If a tool is missing or fails, or 12 MHz are not met.
+        If a tool is missing or fails, the core does not fit, or 12 MHz are not met.
     """
     with tempfile.TemporaryDirectory(prefix="microzone-") as name:
         folder = Path(name)
-        top = FewPins(config, channels)
         (folder / "top.il").write_text(to_rtlil(top, "top"), encoding="utf-8")
         script = f"read_rtlil top.il; synth_ice40 -top top {'-dsp' if dsp else ''} -json top.json"
         _run("yosys", ["-q", "-p", script], folder)
@@ -139,7 +146,6 @@ def synthesise_up5k(config: ChipConfig, channels: int = 1, *, dsp: bool = True, 
         report = json.loads((folder / "report.json").read_text())
     used = report["utilization"]
     return Cost(
-        channels=channels,
         wrapper_bits=top.wrapper_bits,
         logic_cells=used["ICESTORM_LC"]["used"],
         logic_cells_available=used["ICESTORM_LC"]["available"],
@@ -157,18 +163,24 @@ def _run(tool: str, arguments: list[str], folder: Path) -> None:
 
 
 def main() -> None:
-    """Print the cost of the default core, with and without DSPs and recalibration, and of more channels."""
+    """Print the cost of the core, with and without DSPs and recalibration, of more channels, of a chip."""
     print("iCE40 UP5K, default formats; the cells include the test wrapper's flip-flops")
-    print("channels  recalibration  DSP  logic cells  of wrapper  DSPs  RAMs  Fmax (MHz)")
-    for channels, recalibrates, dsp in (
-        (1, False, True), (1, False, False), (7, False, True), (64, False, True), (1, True, True), (64,
-        True, True), ):  # fmt: skip
-        config = calibrated_config() if recalibrates else ChipConfig.make()
-        cost = synthesise_up5k(config, channels, dsp=dsp)
-        row = [channels, "yes" if recalibrates else "no", "yes" if dsp else "no"]
+    print("core              recalibration  DSP  logic cells  of wrapper  DSPs  RAMs  Fmax (MHz)")
+    default, calibrated = ChipConfig.make(), calibrated_config()
+    for name, config, channels, dsp in (
+        ("1 microcircuit", default, 1, True),
+        ("1 microcircuit", default, 1, False),
+        ("7 microcircuits", default, 7, True),
+        ("64 microcircuits", default, 64, True),
+        ("1 microcircuit", calibrated, 1, True),
+        ("64 microcircuits", calibrated, 64, True),
+        ("chip", default, None, True),
+    ):
+        cost = chip_cost(config) if channels is None else microcircuit_cost(config, channels, dsp=dsp)
+        row: list[str | int] = [name, "yes" if config.recalibration.enabled else "no", "yes" if dsp else "no"]
         row += [f"{cost.logic_cells}/{cost.logic_cells_available}", cost.wrapper_bits]
         row += [cost.dsps, cost.rams, f"{cost.fmax_hz / 1e6:.1f}"]
-        print("{:>8}  {:>13}  {:>3}  {:>11}  {:>10}  {:>4}  {:>4}  {:>10}".format(*row))
+        print("{:<16}  {:>13}  {:>3}  {:>11}  {:>10}  {:>4}  {:>4}  {:>10}".format(*row))
 
 
 def calibrated_config() -> ChipConfig:

@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden_model.config import ChipConfig, ConfigError
 from ..golden_model.fixed import QFormat
+from ..golden_model.microcircuit import CYCLES_PER_CHANNEL
 from ..golden_model.recalibration import check_round
 from .delay_line import DelayLine
 from .event_banks import EventBanks
@@ -69,7 +70,7 @@ class Timing:
         If `channels` is below 1.
     """
 
-    cycles_per_channel = 4
+    cycles_per_channel = CYCLES_PER_CHANNEL
 
     def __init__(self, config: ChipConfig, channels: int = 1) -> None:
         if channels < 1:

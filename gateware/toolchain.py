@@ -78,10 +78,12 @@ def to_verilog(component: Any, name: str) -> str:
     os.environ["YOSYS"] = find_tool("yosys")
     try:
         text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
-        # Icarus runs an `always @*` only once an input changes, `always_comb` at time 0 too. Yosys has a
-        # remedy of its own, by a name that GTKWave cannot read.
+        # Icarus runs an `always @*` only once an input changes. `always_comb` does not help: in Icarus 11
+        # each wakes all others, for ever (its issue 508). Yosys has all of them read a register, by a name
+        # that GTKWave cannot read; its value is there too early, it has to come once all of them wait.
         remedy = r"\\\$auto\$verilog_backend\.cc:\d+:dump_module\$(\d+)"
-        return re.sub(remedy, r"yosys_initial_\1", str(text)).replace("always @*", "always_comb")
+        named = re.sub(remedy, r"yosys_initial_\1", str(text))
+        return re.sub(r"reg (yosys_initial_\d+) *= 0;", r"reg \1;\n  initial \1 <= 0;", named)
     finally:
         if before is None:
             del os.environ["YOSYS"]

@@ -1,14 +1,17 @@
 """What the chip computes, in floating point and in fixed point. Needs numpy and numba, no hardware tools."""
 
 from .calibration import Goals, calibrate
+from .chip import ChipFixed, ChipFloat
 from .config import ChipConfig, ConfigError, PrecisionWarning
 from .detection import DetectorFixed, DetectorFloat
 from .events import Events, FileError, Result
 from .fixed import SQ, UQ, Overflow, QFormat, Rounding, quantize, resize
 from .microcircuit import MicrocircuitFixed, MicrocircuitFloat
 from .plasticity_events import CalibrationError
+from .preparation import Preparation, PreparationSettings
 from .protocol import TRAINING, Protocol, Trial, score
 from .recalibration import Coefficients, RecalibrationFixed, RecalibrationFloat
+from .stimulation import Stimulator
 from .thresholds import select_thresholds
 from .training import TrainingRecording
 
@@ -18,6 +21,8 @@ __all__ = [
     "UQ",
     "CalibrationError",
     "ChipConfig",
+    "ChipFixed",
+    "ChipFloat",
     "Coefficients",
     "ConfigError",
     "DetectorFixed",
@@ -29,12 +34,15 @@ __all__ = [
     "MicrocircuitFloat",
     "Overflow",
     "PrecisionWarning",
+    "Preparation",
+    "PreparationSettings",
     "Protocol",
     "QFormat",
     "RecalibrationFixed",
     "RecalibrationFloat",
     "Result",
     "Rounding",
+    "Stimulator",
     "TrainingRecording",
     "Trial",
     "calibrate",

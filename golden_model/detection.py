@@ -19,32 +19,45 @@ whose gain differs. v's time constant grows with the samples seen, so that it st
 
 Float and fixed share one formula, :func:`_detect`, on float64 or on raw words. In fixed point every state has
 the one format ``formats.detection_state``, whose fraction bits the slowest average needs.
+
+Samples of a blanked electrode are not listened to: its filter and averages stand still, there is no event,
+and time goes on (the refractory time, and n).
+
+In fixed point everything is bounded whatever the parameters' words: the output of a biquad and what goes
+into the averages saturate, and abs(x - m) does.
 """
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 import numba
 import numpy as np
 import numpy.typing as npt
-import scipy.signal
 from numba import types
 from numba.extending import overload
 
-from .config import ChannelDetection, ChipConfig, ConfigError
-from .fixed import quantize
+from .config import ChannelDetection, ChipConfig
+from .detection_parameters import TAPS, DetectionParameters, DetectionRow
 
-__all__ = ["Detections", "Detector", "DetectorFixed", "DetectorFloat", "detection_score", "events_in_steps"]
+__all__ = [
+    "SIGNALS",
+    "DetectionRow",
+    "Detections",
+    "Detector",
+    "DetectorFixed",
+    "DetectorFloat",
+    "detection_score",
+    "events_in_steps",
+]
 
 Number = TypeVar("Number", np.float64, np.int64)
 
-_SIGNALS = ("filtered", "mean", "variability", "threshold")
-_BANDPASS_ORDER = 2
+SIGNALS = ("filtered", "mean", "variability", "threshold")
+"""The internal signals, in the order of evaluation."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +67,18 @@ class Detections:
     Attributes
     ----------
     samples : list of ndarray of int64
-        For each channel, the index of the sample of each event, counted from the detector's reset.
-    signals : mapping of str to ndarray, shape (samples, channels)
-        ``filtered``, ``mean``, ``variability``, ``threshold`` in ADC counts; empty unless asked for.
+        For each electrode, the index of the sample of each event, counted from the detector's reset.
+    signals : mapping of str to ndarray of float64, shape (samples, electrodes)
+        ``filtered`` (0 while blanked), ``mean``, ``variability``, ``threshold`` in ADC counts; empty unless
+        asked for.
+    words : mapping of str to ndarray of int64, same shape
+        The same as raw words, in fixed point: all of ``formats.detection_state``, but that ``threshold``
+        has as many integer bits more as ``formats.detection_gain``.
     """
 
     samples: list[npt.NDArray[np.int64]]
     signals: Mapping[str, npt.NDArray[np.float64]]
+    words: Mapping[str, npt.NDArray[np.int64]]
 
 
 def _divide(value, bits):  # type: ignore[no-untyped-def]
@@ -77,136 +95,109 @@ def _divide_overload(value, bits):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True)
 def _detect(  # type: ignore[no-untyped-def]
-    x, biquads, biquad_bits, biquad_state, average, counts, shape, gain, gain_bits, level, crossed, signals
+    x, blanked, seen, biquads, biquad_bits, biquad_state, average, counts, bits, waits, gain, gain_bits,
+    level, shape, limits, crossed, signals
 ):  # fmt: skip
-    """Run every channel over ``x.shape[0]`` samples, in place; the only statement of the detector.
+    """Run every electrode over ``x.shape[0]`` samples, in place; the only statement of the detector.
 
-    ``average[c]`` is (m, s, v), ``counts[c]`` is (samples seen, samples since the last event, above).
-    `shape` is (a, b, c, refractory, settle, fraction bits to add after the filter).
+    ``average[e]`` is (m, s, v), ``counts[e]`` is (samples of the refractory time left, above), `seen` the
+    samples before these. ``bits[e]`` is (a, b, c), ``waits[e]`` is (refractory, settle). `shape` is (largest
+    shift, fraction bits to add after the filter); `limits` are those of the filter, then of the averages.
     """
-    mean_bits, smooth_bits, long_bits, refractory, settle, align = shape
-    for ch in range(x.shape[1]):
-        mean, smooth, long = average[ch, 0], average[ch, 1], average[ch, 2]
-        seen, since, above = counts[ch, 0], counts[ch, 1], counts[ch, 2] != 0
+    most_bits, align = shape
+    filter_min, filter_max, state_min, state_max = limits
+    masked = blanked.shape[0] > 0
+    for e in range(x.shape[1]):
+        mean, smooth, long = average[e, 0], average[e, 1], average[e, 2]
+        left, above = counts[e, 0], counts[e, 1] != 0
+        mean_bits, smooth_bits = min(bits[e, 0], most_bits), min(bits[e, 1], most_bits)
+        long_bits = min(bits[e, 2], most_bits)
+        refractory, settle = waits[e, 0], waits[e, 1]
+        now = seen
         warm_bits = 0
-        while warm_bits < long_bits and (2 << warm_bits) <= seen + 1:
+        while warm_bits < long_bits and (2 << warm_bits) <= now + 1:
             warm_bits += 1
         for n in range(x.shape[0]):
-            value = x[n, ch]
-            for section in range(biquads.shape[0]):
-                b0, b1, b2 = biquads[section, 0], biquads[section, 1], biquads[section, 2]
-                a1, a2 = biquads[section, 3], biquads[section, 4]
-                state = biquad_state[ch, section]
-                total = b0 * value + b1 * state[0] + b2 * state[1] - a1 * state[2] - a2 * state[3]
-                out = _divide(total, biquad_bits)
-                state[1], state[0] = state[0], value
-                state[3], state[2] = state[2], out
-                value = out
-            value = value * (1 << align)
-            mean += _divide(value - mean, mean_bits)
-            rectified = abs(value - mean)
-            smooth += _divide(rectified - smooth, smooth_bits)
-            if warm_bits < long_bits and (2 << warm_bits) <= seen + 1:
+            value = x[n, e]
+            if warm_bits < long_bits and (2 << warm_bits) <= now + 1:
                 warm_bits += 1
-            long += _divide(rectified - long, warm_bits)
-            threshold = _divide(gain * long, gain_bits) if gain > 0 else level
-            was_above, above = above, smooth > threshold
-            if above and not was_above and since >= refractory and seen >= settle:
-                crossed[n, ch] = True
-                since = 0
-            since += 1
-            seen += 1
+            heard = not (masked and blanked[n, e])
+            if heard:
+                for section in range(biquads.shape[1]):
+                    b0, b1, b2 = biquads[e, section, 0], biquads[e, section, 1], biquads[e, section, 2]
+                    a1, a2 = biquads[e, section, 3], biquads[e, section, 4]
+                    state = biquad_state[e, section]
+                    total = b0 * value + b1 * state[0] + b2 * state[1] - a1 * state[2] - a2 * state[3]
+                    out = min(max(_divide(total, biquad_bits), filter_min), filter_max)
+                    state[1], state[0] = state[0], value
+                    state[3], state[2] = state[2], out
+                    value = out
+                value = min(max(value * (1 << align), state_min), state_max)
+                mean += _divide(value - mean, mean_bits)
+                rectified = min(abs(value - mean), state_max)
+                smooth += _divide(rectified - smooth, smooth_bits)
+                long += _divide(rectified - long, warm_bits)
+            else:
+                value = value * 0
+            threshold = _divide(gain[e] * long, gain_bits) if gain[e] > 0 else level[e]
+            if heard:
+                was_above, above = above, smooth > threshold
+                if above and not was_above and left == 0 and now >= settle:
+                    crossed[n, e] = True
+                    left = refractory
+            if left > 0:
+                left -= 1
+            now += 1
             if signals.shape[0] > 0:
-                signals[0, n, ch], signals[1, n, ch] = value, mean
-                signals[2, n, ch], signals[3, n, ch] = smooth, threshold
-        average[ch, 0], average[ch, 1], average[ch, 2] = mean, smooth, long
-        counts[ch, 0], counts[ch, 1], counts[ch, 2] = seen, since, above
+                signals[0, n, e], signals[1, n, e] = value, mean
+                signals[2, n, e], signals[3, n, e] = smooth, threshold
+        average[e, 0], average[e, 1], average[e, 2] = mean, smooth, long
+        counts[e, 0], counts[e, 1] = left, above
 
 
 class Detector(ABC, Generic[Number]):
-    """Event detection on `channels` electrodes; the base of both models.
+    """Event detection on some electrodes; the base of both models.
 
     Parameters
     ----------
     config : ChipConfig
         Gives the formats.
-    channel : ChannelDetection
-        ``config.detection.pn`` or ``config.detection.io``.
+    settings : ChannelDetection or sequence of ChannelDetection
+        ``config.detection.pn`` or ``config.detection.io``, one an electrode.
     rate_hz : float
         Sample rate.
-    channels : int
-        Electrodes side by side, at least 1.
 
     Attributes
     ----------
-    mean_bits, smooth_bits, variability_bits : int
-        The shifts a, b and c.
-    refractory_samples, settle_samples : int
-        Samples from one event to the next at least, and without event after reset.
+    parameters : DetectionParameters
+        As configured.
+    electrodes : int
 
     Raises
     ------
     ConfigError
         If a time constant or frequency does not suit the sample rate, or a format is too narrow.
+    ValueError
+        If there is no electrode.
     """
 
     _dtype: type[Number]
     _biquads: npt.NDArray[Number]
     _biquad_state: npt.NDArray[Number]
     _average: npt.NDArray[Number]
-    _gain: Number
-    _level: Number
+    _gain: npt.NDArray[Number]
+    _level: npt.NDArray[Number]
 
     def __init__(
-        self, config: ChipConfig, channel: ChannelDetection, rate_hz: float, channels: int = 1
+        self, config: ChipConfig, settings: ChannelDetection | Sequence[ChannelDetection], rate_hz: float
     ) -> None:
-        if not (math.isfinite(rate_hz) and rate_hz > 0):
-            raise ConfigError(f"rate = {rate_hz:g} Hz: must be above 0")
-        if channels < 1:
-            raise ValueError(f"channels = {channels}: at least 1")
-        self.config, self.channel = config, channel
-        self.rate_hz, self.channels = rate_hz, channels
-        self.mean_bits = self._bits("mean_tau_s", channel.mean_tau_s)
-        self.smooth_bits = self._bits("smooth_tau_s", channel.smooth_tau_s)
-        self.variability_bits = self._bits("variability_tau_s", channel.variability_tau_s)
-        # Never shorter than configured, so that no step has two events.
-        self.refractory_samples = math.ceil(channel.refractory_s * rate_hz - 1e-9)
-        self.settle_samples = round(channel.settle_s * rate_hz)
-        self._shape = (
-            self.mean_bits,
-            self.smooth_bits,
-            self.variability_bits,
-            self.refractory_samples,
-            self.settle_samples,
-            self._align(),
-        )
+        self.parameters = DetectionParameters(config, settings, rate_hz)
+        self.config, self.rate_hz, self.electrodes = config, rate_hz, self.parameters.electrodes
+        self._bits, self._waits = self.parameters.bits.copy(), self.parameters.waits.copy()
+        self._shape = (self.parameters.most_bits, self._align())
         self._biquads, self._biquad_bits = self._filter()
         self._gain, self._gain_bits, self._level = self._threshold()
         self.reset()
-
-    def _bits(self, field: str, tau_s: float) -> int:
-        """log2 of a time constant in samples, rounded."""
-        bits = round(math.log2(max(tau_s * self.rate_hz, 1e-9)))
-        limit = self.config.formats.detection_state.fraction_bits
-        if not 1 <= bits <= limit:
-            raise ConfigError(
-                f"detection {field} = {tau_s:g} at {self.rate_hz:g} Hz: 2**{bits} samples, limits are 2**1 "
-                f"and 2**{limit}, the fraction bits of formats.detection_state"
-            )
-        return bits
-
-    def _sections(self) -> npt.NDArray[np.float64]:
-        """Biquads (b0, b1, b2, a1, a2) of the band-pass, shape (sections, 5); no row without one."""
-        band = self.channel.bandpass_hz
-        if band is None:
-            return np.zeros((0, 5))
-        if band[1] >= self.rate_hz / 2:
-            raise ConfigError(
-                f"detection bandpass_hz = {band[0]:g} to {band[1]:g}: limit at {self.rate_hz:g} Hz is "
-                f"{self.rate_hz / 2:g}"
-            )
-        sections = scipy.signal.butter(_BANDPASS_ORDER, band, "bandpass", fs=self.rate_hz, output="sos")
-        return np.delete(sections, 3, axis=1)
 
     @abstractmethod
     def _align(self) -> int:
@@ -217,8 +208,12 @@ class Detector(ABC, Generic[Number]):
         """Biquads, and the fraction bits of their coefficients."""
 
     @abstractmethod
-    def _threshold(self) -> tuple[Number, int, Number]:
-        """(gain or 0, its fraction bits, absolute level)."""
+    def _threshold(self) -> tuple[npt.NDArray[Number], int, npt.NDArray[Number]]:
+        """(gain or 0, its fraction bits, absolute level); arrays of an entry an electrode."""
+
+    @abstractmethod
+    def _limits(self) -> tuple[Number, Number, Number, Number]:
+        """Smallest and largest output of a biquad, then state of an average."""
 
     @abstractmethod
     def _input(self, samples: npt.NDArray[Any]) -> npt.NDArray[Number]:
@@ -229,19 +224,23 @@ class Detector(ABC, Generic[Number]):
         """Recorded signals in ADC counts."""
 
     def reset(self) -> None:
-        """Forget all samples."""
-        self._biquad_state = np.zeros((self.channels, self._biquads.shape[0], 4), self._dtype)
-        self._average = np.zeros((self.channels, 3), self._dtype)
-        self._counts = np.zeros((self.channels, 3), np.int64)
-        self._counts[:, 1] = np.iinfo(np.int64).max // 2  # no event yet
+        """Forget all samples; parameters that were written stay."""
+        self._biquad_state = np.zeros((self.electrodes, self._biquads.shape[1], 4), self._dtype)
+        self._average = np.zeros((self.electrodes, 3), self._dtype)
+        self._counts = np.zeros((self.electrodes, 2), np.int64)
+        self._seen = 0
 
-    def process(self, samples: npt.ArrayLike, *, trace: bool = False) -> Detections:
+    def process(
+        self, samples: npt.ArrayLike, *, blanked: npt.ArrayLike | None = None, trace: bool = False
+    ) -> Detections:
         """Detect events in a stretch of samples; the state carries over to the next call.
 
         Parameters
         ----------
-        samples : array_like of int, shape (samples, channels), or (samples,) for one channel
+        samples : array_like of int, shape (samples, electrodes), or (samples,) for one electrode
             ADC counts.
+        blanked : array_like of bool, same shape, optional
+            Samples that are not listened to; else none.
         trace : bool
             Record the internal signals too.
 
@@ -252,11 +251,11 @@ class Detector(ABC, Generic[Number]):
         Raises
         ------
         ValueError
-            If the shape does not fit or a sample is no whole number within ``formats.sample``.
+            If a shape does not fit or a sample is no whole number within ``formats.sample``.
         """
         given = np.asarray(samples)
-        if given.ndim not in (1, 2) or (given.shape[1] if given.ndim == 2 else 1) != self.channels:
-            raise ValueError(f"samples of shape {given.shape}: needs (samples, {self.channels})")
+        if given.ndim not in (1, 2) or (given.shape[1] if given.ndim == 2 else 1) != self.electrodes:
+            raise ValueError(f"samples of shape {given.shape}: needs (samples, {self.electrodes})")
         if given.dtype.kind not in "iu":
             raise ValueError(f"samples are {given.dtype}, must be whole ADC counts")
         fmt = self.config.formats.sample
@@ -265,20 +264,31 @@ class Detector(ABC, Generic[Number]):
                 f"samples from {given.min()} to {given.max()}: outside formats.sample = {fmt}, limits are "
                 f"{fmt.raw_min} and {fmt.raw_max}"
             )
-        x: npt.NDArray[Number] = self._input(given.reshape(-1, self.channels))
-        first = int(self._counts[0, 0])
+        x: npt.NDArray[Number] = self._input(given.reshape(-1, self.electrodes))
+        mask: npt.NDArray[np.bool_] = np.zeros((0, self.electrodes), np.bool_)
+        if blanked is not None:
+            mask = np.asarray(blanked, np.bool_)
+            if mask.shape != given.shape:
+                raise ValueError(f"blanked of shape {mask.shape}: needs that of the samples, {given.shape}")
+            mask = mask.reshape(x.shape)
         crossed = np.zeros(x.shape, np.bool_)
-        recorded = np.empty((len(_SIGNALS) if trace else 0, *x.shape), self._dtype)
+        recorded = np.empty((len(SIGNALS) if trace else 0, *x.shape), self._dtype)
         _detect(
-            x, self._biquads, self._biquad_bits, self._biquad_state, self._average, self._counts,
-            self._shape, self._gain, self._gain_bits, self._level, crossed, recorded,
+            x, mask, self._seen, self._biquads, self._biquad_bits, self._biquad_state, self._average,
+            self._counts, self._bits, self._waits, self._gain, self._gain_bits, self._level, self._shape,
+            self._limits(), crossed, recorded,
         )  # fmt: skip
-        signals = dict(zip(_SIGNALS, self._output(recorded), strict=True)) if trace else {}
-        return Detections([first + np.flatnonzero(column) for column in crossed.T], signals)
+        first = self._seen
+        self._seen += x.shape[0]
+        signals = dict(zip(SIGNALS, self._output(recorded), strict=True)) if trace else {}
+        words: dict[str, npt.NDArray[np.int64]] = {}
+        if trace and self._dtype is np.int64:
+            words = dict(zip(SIGNALS, recorded.astype(np.int64, copy=False), strict=True))
+        return Detections([first + np.flatnonzero(column) for column in crossed.T], signals, words)
 
 
 class DetectorFloat(Detector[np.float64]):
-    """Event detection in double precision."""
+    """Event detection in double precision, without limits."""
 
     _dtype = np.float64
 
@@ -286,12 +296,15 @@ class DetectorFloat(Detector[np.float64]):
         return 0
 
     def _filter(self) -> Any:
-        return self._sections(), 0
+        return self.parameters.sections.copy(), 0
 
     def _threshold(self) -> Any:
-        relative = self.channel.relative
-        level = self.channel.threshold
-        return (level, 0, 0.0) if relative else (0.0, 0, level)
+        settings = self.parameters.settings
+        gain = np.array([one.threshold if one.relative else 0.0 for one in settings])
+        return gain, 0, np.array([one.threshold for one in settings])
+
+    def _limits(self) -> Any:
+        return -np.inf, np.inf, -np.inf, np.inf
 
     def _input(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         return samples.astype(np.float64)
@@ -301,57 +314,72 @@ class DetectorFloat(Detector[np.float64]):
 
 
 class DetectorFixed(Detector[np.int64]):
-    """Event detection on raw words; what its gateware will compute, bit for bit."""
+    """Event detection on raw words; what its gateware computes, bit for bit."""
 
     _dtype = np.int64
 
     def _align(self) -> int:
-        formats = self.config.formats
-        fraction = formats.sample.fraction_bits
-        if self.channel.bandpass_hz is not None:
-            fraction = formats.filter_state.fraction_bits
-            span = formats.filter_state.width + formats.filter_coefficient.width + 3
-            if span > 62:
-                raise ConfigError(
-                    f"formats.filter_state = {formats.filter_state}, formats.filter_coefficient = "
-                    f"{formats.filter_coefficient}: a biquad's sum has {span} bits, limit is 62"
-                )
-        align = formats.detection_state.fraction_bits - fraction
-        if align < 0:
-            raise ConfigError(
-                f"formats.detection_state = {formats.detection_state}: needs at least the {fraction} "
-                "fraction bits of its input"
-            )
-        return align
+        return self.parameters.align
 
     def _filter(self) -> Any:
-        fmt = self.config.formats.filter_coefficient
-        sections = self._sections()
-        outside = sections[(sections < fmt.min) | (sections > fmt.max)]
-        if outside.size:
-            raise ConfigError(
-                f"formats.filter_coefficient = {fmt}: a coefficient of the band-pass is {outside[0]:.4g}, "
-                f"limits are {fmt.min:g} and {fmt.max:.6g}"
-            )
-        return np.asarray(quantize(sections, fmt)), fmt.fraction_bits
+        given = self.parameters
+        words = [given.words(row) for row in given.rows if row.tap is not None]
+        biquads = np.array(words, np.int64).T.reshape(self.electrodes, -1, TAPS)
+        return np.ascontiguousarray(biquads), self.config.formats.filter_coefficient.fraction_bits
 
     def _threshold(self) -> Any:
-        formats = self.config.formats
-        value = self.channel.threshold
-        fmt = formats.detection_gain if self.channel.relative else formats.detection_state
-        raw = np.int64(quantize(value, fmt))
-        if self.channel.relative:
-            return raw, fmt.fraction_bits, np.int64(0)
-        return np.int64(0), 0, raw
+        gain, level = (self.parameters.words(row) for row in (DetectionRow.GAIN, DetectionRow.LEVEL))
+        return gain, self.config.formats.detection_gain.fraction_bits, level
+
+    def _limits(self) -> Any:
+        first, then = self.config.formats.filter_state, self.config.formats.detection_state
+        return first.raw_min, first.raw_max, then.raw_min, then.raw_max
 
     def _input(self, samples: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        shift = 0
-        if self.channel.bandpass_hz is not None:
-            shift = self.config.formats.filter_state.fraction_bits - self.config.formats.sample.fraction_bits
+        shift = self.parameters.input_format.fraction_bits - self.config.formats.sample.fraction_bits
         return samples.astype(np.int64) << shift
 
     def _output(self, signals: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         return np.asarray(np.ldexp(signals, -self.config.formats.detection_state.fraction_bits))
+
+    def write(self, electrode: int, row: DetectionRow, word: int) -> None:
+        """Write a parameter, as an access of the gateware does: it counts from the next sample on.
+
+        Parameters
+        ----------
+        electrode : int
+        row : DetectionRow
+            A gain of 0 makes the level count.
+        word : int
+            Raw word in ``parameters.row_format(row)``; bits beyond it are dropped.
+
+        Raises
+        ------
+        ValueError
+            If there is no such electrode, or no band-pass to have the row.
+        """
+        fmt = self.parameters.row_format(row)
+        kept = word & ((1 << fmt.width) - 1)
+        array, index = self._place(electrode, row)
+        array[index] = kept - (1 << fmt.width) if kept > fmt.raw_max else kept
+
+    def read(self, electrode: int, row: DetectionRow) -> int:
+        """Raw word of a parameter; ValueError as for :meth:`write`."""
+        array, index = self._place(electrode, row)
+        return int(array[index])
+
+    def _place(self, electrode: int, row: DetectionRow) -> tuple[npt.NDArray[np.int64], tuple[int, ...]]:
+        if not 0 <= electrode < self.electrodes or row not in self.parameters.rows:
+            raise ValueError(f"electrode {electrode}, row {row}: there is none")
+        if row.tap is not None:
+            return self._biquads, (electrode, *divmod(row.tap, TAPS))
+        if row is DetectionRow.GAIN:
+            return self._gain, (electrode,)
+        if row is DetectionRow.LEVEL:
+            return self._level, (electrode,)
+        if row >= DetectionRow.REFRACTORY:
+            return self._waits, (electrode, row - DetectionRow.REFRACTORY)
+        return self._bits, (electrode, row - DetectionRow.MEAN_BITS)
 
 
 def events_in_steps(

@@ -51,9 +51,13 @@ from .config import ChipConfig
 from .fixed import to_real
 from .recalibration import Outcome, Recalibration, RecalibrationFixed, RecalibrationFloat
 
-__all__ = ["SIGNALS", "Microcircuit", "MicrocircuitFixed", "MicrocircuitFloat", "Response"]
+__all__ = ["CYCLES_PER_CHANNEL", "SIGNALS", "Microcircuit", "MicrocircuitFixed", "MicrocircuitFloat",
+"Response"]
 
 Number = TypeVar("Number", np.float64, np.int64)
+
+CYCLES_PER_CHANNEL = 4
+"""Clock cycles that the gateware takes for one channel's step."""
 
 SIGNALS = {
     "age": 1,

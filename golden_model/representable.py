@@ -166,7 +166,8 @@ def _check_electrodes(config: ChipConfig) -> None:
         for electrode in electrodes:
             if electrode > last:
                 raise ValueError(
-                    f"electrodes.{name}: {electrode}, limit is {last} (amplifier.chips times channels, less 1)"
+                    f"electrodes.{name}: {electrode}, limit is {last} (amplifier.chips times channels, "
+                    "less 1)"
                 )
             if electrode in taken:
                 raise ValueError(f"electrodes.{name}: {electrode} is there twice")

@@ -183,7 +183,7 @@ def events_at(
     if not (thresholds.size and thresholds[0] > 0 and (np.diff(thresholds) > 0).all()):
         raise ValueError("thresholds: must be above 0 and ascend")
     detector = _detector(config, channel, rate_hz)
-    refractory, settle = detector.refractory_samples, detector.settle_samples
+    refractory, settle = detector.parameters.waits[0].tolist()
     below = np.zeros(1, np.int64)
     last = np.full(thresholds.size, _NEVER)
     parts: list[list[Steps]] = [[] for _ in thresholds]

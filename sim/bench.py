@@ -9,14 +9,14 @@ from pathlib import Path
 
 from ..gateware.microcircuit import Timing
 from ..gateware.rational import RationalEvaluator
-from ..gateware.toolchain import to_verilog
 from ..golden_model.config import ChipConfig, ConfigError
+from .kept_verilog import kept_verilog
 from .replay import Scenario, core_verilog, replay
 from .scenarios import CONFIGS, scenarios
 from .simulators import CocotbSimulator, Design, Simulator
 from .waves import write_save_file
 
-__all__ = ["BLOCKS", "run_microcircuit", "run_recalibration"]
+__all__ = ["run_microcircuit", "run_recalibration"]
 
 
 def run_microcircuit(
@@ -89,7 +89,8 @@ def run_recalibration(
     again = _again("recalibration", simulator, channels, config_name, seed, steps)
     if isinstance(simulator, CocotbSimulator):
         design = Design(
-            {"evaluator.sv": to_verilog(RationalEvaluator(config, channels), "evaluator")}, "evaluator"
+            {"evaluator.sv": kept_verilog(lambda: RationalEvaluator(config, channels), "evaluator")},
+            "evaluator",
         )
         _run_cocotb(simulator, design, "recalibration", config, channels, seed, again)
         report("evaluator: sound, adversarial and random coefficients, latency, reads in between")
@@ -145,7 +146,3 @@ def _again(block: str, simulator: Simulator, channels: int, config_name: str, se
         f"microzone sim {block} --simulator {simulator.name} --channels {channels} "
         f"--config {config_name} --seed {seed} --steps {steps}"
     )
-
-
-BLOCKS = {"microcircuit": run_microcircuit, "recalibration": run_recalibration}
-"""What ``microzone sim`` can run, by the name of the block."""

@@ -21,6 +21,7 @@ __all__ = [
     "read_recalibrations",
     "read_record",
     "recalibration_rows",
+    "signed_words",
 ]
 
 Signals = dict[str, npt.NDArray[Any]]
@@ -82,11 +83,11 @@ def read_record(path: Path, config: ChipConfig, channels: int, *, full: bool) ->
         name: ((low >> np.uint64(bit)) & np.uint64(1)).astype(np.int64)
         for bit, name in enumerate(RECORD_BITS)
     }
-    signals["weight"] = _signed(low >> np.uint64(16), config.formats.weight)
+    signals["weight"] = signed_words(low >> np.uint64(16), config.formats.weight)
     if full:
         signals["age"] = (words[..., 1] & np.uint64(0xFFFF)).astype(np.int64)
         signals["trace"] = (words[..., 1] >> np.uint64(16)).astype(np.int64)
-        signals["scaled"] = _signed(words[..., 2], config.scaled_format)
+        signals["scaled"] = signed_words(words[..., 2], config.scaled_format)
     return signals
 
 
@@ -97,13 +98,13 @@ def read_recalibrations(path: Path) -> npt.NDArray[np.int64]:
     return np.stack([first & 0xFFFFFFFF, first >> 32 & 0xFFFF, first >> 48, *words[:, 1:].T], axis=1)
 
 
-def recalibration_rows(outcomes: Sequence[Outcome[np.int64]]) -> npt.NDArray[np.int64]:
-    """What the fixed-point model reports, in the same columns."""
+def recalibration_rows(outcomes: Sequence[Outcome[Any]], kind: type = np.int64) -> npt.NDArray[Any]:
+    """What a golden model reports, in the same columns: raw words, or real values of `kind` float64."""
     rows = [[getattr(outcome, name) for name in RECALIBRATION] for outcome in outcomes]
-    return np.array(rows, np.int64).reshape(-1, len(RECALIBRATION))
+    return np.array(rows, kind).reshape(-1, len(RECALIBRATION))
 
 
-def _signed(words: npt.NDArray[np.uint64], fmt: QFormat) -> npt.NDArray[np.int64]:
+def signed_words(words: npt.NDArray[np.uint64], fmt: QFormat) -> npt.NDArray[np.int64]:
     """Raw words from the low bits of a field."""
     values = (words & np.uint64((1 << fmt.width) - 1)).astype(np.int64)
     return values - ((values >> fmt.width - 1 & 1) << fmt.width) if fmt.signed else values

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import os
 import tempfile
 import threading
 from collections.abc import Callable, Sequence
@@ -20,12 +18,12 @@ from amaranth.hdl import Shape
 from ..gateware.events import EventKind, channel_shape
 from ..gateware.microcircuit import Microcircuit, Timing
 from ..gateware.parameters import Parameter, word_width
-from ..gateware.toolchain import to_rtlil, to_verilog
 from ..golden_model.config import ChipConfig
 from ..golden_model.microcircuit import SIGNALS, MicrocircuitFixed
 from ..golden_model.recalibration import Outcome, RecalibrationFixed
+from .kept_verilog import kept_verilog
 from .record import RECORD_BITS, read_recalibrations, read_record, recalibration_rows
-from .simulators import Design, Simulator, cache_folder
+from .simulators import Design, Simulator
 
 __all__ = ["Scenario", "Write", "core_verilog", "expected_signals", "replay", "replay_design"]
 
@@ -135,14 +133,7 @@ def core_verilog(config: ChipConfig, channels: int) -> str:
     ConfigError if the configuration has no time to recalibrate so many channels.
     """
     Timing(config, channels)  # refuses before anything is made
-    core = Microcircuit(config, channels)
-    rtlil = to_rtlil(core, "microcircuit")
-    kept = cache_folder() / f"microcircuit-{hashlib.sha256(rtlil.encode()).hexdigest()[:20]}.sv"
-    if not kept.is_file():
-        part = kept.with_suffix(f".{os.getpid()}")
-        part.write_text(to_verilog(Microcircuit(config, channels), "microcircuit"), encoding="utf-8")
-        part.replace(kept)
-    return kept.read_text(encoding="utf-8")
+    return kept_verilog(lambda: Microcircuit(config, channels), "microcircuit")
 
 
 def replay_design(config: ChipConfig, channels: int, *, waves: bool = False) -> Design:

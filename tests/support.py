@@ -214,28 +214,29 @@ LOAN_MUTATIONS = {name: (rational, *change) for name, change in LOANS.items()}
 def mutant(name: str) -> Iterator[Any]:
     """The class of a core with one piece of its source, or that of a part of it, replaced."""
     module, old, new = (MUTATIONS | RECALIBRATION_MUTATIONS | LOAN_MUTATIONS)[name]
-    changed = _changed(module, old, new)
+    other = changed(module, old, new)
     if module is microcircuit:
-        yield changed.Microcircuit
+        yield other.Microcircuit
         return
     where, part = {
         event_banks: (microcircuit, "EventBanks"),
         recalibration: (microcircuit, "Recalibration"),
         rational: (recalibration, "RationalEvaluator"),
     }[module]
-    with mock.patch.object(where, part, getattr(changed, part)):
+    with mock.patch.object(where, part, getattr(other, part)):
         yield microcircuit.Microcircuit
 
 
-def _changed(module: Any, old: str, new: str) -> Any:
+def changed(module: Any, old: str, new: str) -> Any:
+    """A module with one piece of its source replaced."""
     path = Path(module.__file__)
     source = path.read_text(encoding="utf-8")
     assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {path.name}"
     spec = importlib.util.spec_from_loader(f"{module.__package__}._mutant", loader=None)
     assert spec is not None
-    changed = importlib.util.module_from_spec(spec)
-    changed.__package__ = module.__package__
+    other = importlib.util.module_from_spec(spec)
+    other.__package__ = module.__package__
     text = source.replace(old, new).replace("import QFormat\n", "import Overflow, QFormat\n", 1)
-    with mock.patch.dict(sys.modules, {spec.name: changed}):
-        exec(compile(text, str(path), "exec"), changed.__dict__)
-    return changed
+    with mock.patch.dict(sys.modules, {spec.name: other}):
+        exec(compile(text, str(path), "exec"), other.__dict__)
+    return other

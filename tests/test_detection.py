@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 import scipy.signal
 from microzone.golden_model import ChipConfig, ConfigError, DetectorFixed, DetectorFloat, FileError
-from microzone.golden_model.detection import detection_score, events_in_steps
+from microzone.golden_model.detection import DetectionRow, detection_score, events_in_steps
 from microzone.golden_model.recording import read_recording
 
 CONFIG = ChipConfig.make()
@@ -33,16 +33,21 @@ def bursts(seed: int, at: list[int], n: int = 250_000) -> np.ndarray:
 
 def naive(x: np.ndarray, detector: Any) -> list[int]:
     """The formula of the docstring, sample by sample, without a band-pass."""
+    settings, rate_hz = detector.parameters.settings[0], detector.rate_hz
+    mean_bits, smooth_bits, variability_bits = (
+        round(np.log2(tau_s * rate_hz))
+        for tau_s in (settings.mean_tau_s, settings.smooth_tau_s, settings.variability_tau_s)
+    )
     m = s = v = 0.0
     above, last, found = False, -(10**9), []
     for n, sample in enumerate(x.astype(float)):
-        m += (sample - m) / 2**detector.mean_bits
+        m += (sample - m) / 2**mean_bits
         r = abs(sample - m)
-        s += (r - s) / 2**detector.smooth_bits
-        v += (r - v) / 2 ** min(detector.variability_bits, int(np.log2(n + 1)))
-        crossed = s > detector.channel.threshold * v
-        settled = n >= round(detector.channel.settle_s * detector.rate_hz)
-        rested = n - last >= round(detector.channel.refractory_s * detector.rate_hz)
+        s += (r - s) / 2**smooth_bits
+        v += (r - v) / 2 ** min(variability_bits, int(np.log2(n + 1)))
+        crossed = s > settings.threshold * v
+        settled = n >= round(settings.settle_s * rate_hz)
+        rested = n - last >= round(settings.refractory_s * rate_hz)
         if crossed and not above and settled and rested:
             found.append(n)
             last = n
@@ -93,14 +98,14 @@ def test_the_refractory_time_and_the_upward_crossing() -> None:
 def test_channels_and_chunks_do_not_matter(kind: Any, band: Any) -> None:
     settings = channel().model_copy(update={"bandpass_hz": band})
     x = np.stack([bursts(5, [20_000]), bursts(6, [50_000, 90_000])], axis=1)
-    whole = kind(CONFIG, settings, RATE, 2).process(x, trace=True)
+    whole = kind(CONFIG, [settings] * 2, RATE).process(x, trace=True)
     for c in range(2):
         alone = kind(CONFIG, settings, RATE)
         parts = [alone.process(x[a:b, c], trace=True) for a, b in ((0, 1), (1, 19_999), (19_999, len(x)))]
         assert np.concatenate([part.samples[0] for part in parts]).tolist() == whole.samples[c].tolist()
         for name, values in whole.signals.items():
             assert np.array_equal(np.concatenate([part.signals[name][:, 0] for part in parts]), values[:, c])
-    detector = kind(CONFIG, settings, RATE, 2)
+    detector = kind(CONFIG, [settings] * 2, RATE)
     detector.process(x)
     detector.reset()
     assert detector.process(x).samples[1].tolist() == whole.samples[1].tolist()
@@ -149,6 +154,93 @@ def test_real_complex_spikes_are_found(recording: Path, band: Any) -> None:
     assert false * RATE / x.size <= 0.05
     assert real.size == fixed.size
     assert np.abs(real - fixed).max() <= 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("band", [None, (300.0, 3000.0)])
+def test_electrodes_have_settings_of_their_own(kind: Any, band: Any) -> None:
+    first = channel(threshold=1.5, refractory_s=0.004, settle_s=0.01).model_copy(update={"bandpass_hz": band})
+    second = channel(threshold=900.0, relative=False, mean_tau_s=0.01)
+    x = np.stack([bursts(7, [30_000], 60_000), bursts(8, [20_000, 40_000], 60_000)], axis=1)
+    both = kind(CONFIG, [first, second], RATE).process(x, trace=True)
+    for e, settings in enumerate((first, second)):
+        alone = kind(CONFIG, settings, RATE).process(x[:, e], trace=True)
+        assert both.samples[e].size
+        if e == 0 or band is None or kind is DetectorFloat:
+            assert np.array_equal(both.samples[e], alone.samples[0])
+            for name, values in alone.signals.items():
+                assert np.array_equal(both.signals[name][:, e], values[:, 0]), name
+
+
+def test_biquads_of_an_electrode_without_band_pass_change_nothing() -> None:
+    filtered = channel().model_copy(update={"bandpass_hz": (300.0, 3000.0)})
+    x = bursts(9, [20_000], 40_000)
+    both = DetectorFixed(CONFIG, [filtered, channel()], RATE).process(np.stack([x, x], 1), trace=True)
+    assert np.array_equal(both.signals["filtered"][:, 1], x)
+    assert np.array_equal(both.samples[1], DetectorFixed(CONFIG, channel(), RATE).process(x).samples[0])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("band", [None, (300.0, 3000.0)])
+def test_a_blanked_stretch_is_as_if_it_had_not_been_but_for_time(kind: Any, band: Any) -> None:
+    # The artefact lies after n has passed 2**c, so that the plain average does not tell the two apart.
+    settings = channel(variability_tau_s=0.05).model_copy(update={"bandpass_hz": band})
+    x = bursts(10, [30_000, 50_000], 60_000)
+    gap = slice(40_000, 40_400)
+    wild = x.copy()
+    wild[gap] = np.where(np.arange(400) // 12 % 2, 32_767, -32_768)
+    mask = np.zeros(x.size, bool)
+    mask[gap] = True
+    got = kind(CONFIG, settings, RATE).process(wild, blanked=mask, trace=True)
+    cut = kind(CONFIG, settings, RATE).process(np.delete(x, gap), trace=True)
+    for name in ("mean", "variability", "threshold"):
+        assert np.array_equal(got.signals[name][~mask], cut.signals[name]), name
+        assert (got.signals[name][mask] == got.signals[name][gap.start - 1]).all(), f"{name} moves"
+    assert (got.signals["filtered"][mask] == 0).all()
+    found = cut.samples[0]
+    assert np.array_equal(got.samples[0], np.where(found >= gap.start, found + 400, found))
+    assert found.size > 1
+    heard = kind(CONFIG, settings, RATE).process(wild).samples[0]
+    assert not np.array_equal(heard, got.samples[0]), "the artefact would have been an event"
+
+
+def test_the_refractory_time_goes_on_while_blanked() -> None:
+    x = bursts(4, [30_000, 32_000], 40_000)
+    settings = channel(refractory_s=0.1)  # 2500 samples
+    found = DetectorFixed(CONFIG, settings, RATE).process(x).samples[0]
+    assert found.size == 1
+    mask = np.zeros(x.size, bool)
+    mask[30_500:31_500] = True
+    assert DetectorFixed(CONFIG, settings, RATE).process(x, blanked=mask).samples[0].size == 1
+    short = channel(refractory_s=0.06)  # over in the gap and after it, 1500 samples
+    assert DetectorFixed(CONFIG, short, RATE).process(x, blanked=mask).samples[0].size == 2
+
+
+def test_parameters_are_written_at_run_time() -> None:
+    settings = channel().model_copy(update={"bandpass_hz": (300.0, 3000.0)})
+    x = np.stack([bursts(5, [20_000, 40_000], 60_000)] * 2, axis=1)
+    detector = DetectorFixed(CONFIG, [settings, settings], RATE)
+    untouched = DetectorFixed(CONFIG, settings, RATE).process(x[:, 0], trace=True)
+    detector.process(x[:30_000])
+    level = detector.parameters.row_format(DetectionRow.LEVEL)
+    detector.write(1, DetectionRow.GAIN, 0)
+    detector.write(1, DetectionRow.LEVEL, level.raw_max)
+    after = detector.process(x[30_000:], trace=True)
+    assert (after.words["threshold"][:, 1] == level.raw_max).all() and not after.samples[1].size
+    for name, values in untouched.words.items():
+        assert np.array_equal(after.words[name][:, 0], values[30_000:, 0]), name
+    assert after.samples[0].size
+    for row in detector.parameters.rows:
+        fmt = detector.parameters.row_format(row)
+        for word in (fmt.raw_min, fmt.raw_max, 1):
+            before = detector.read(1, row)
+            detector.write(0, row, word + (1 << fmt.width))  # bits beyond the format are dropped
+            assert detector.read(0, row) == word and detector.read(1, row) == before, row
+    for electrode, row in ((2, DetectionRow.GAIN), (-1, DetectionRow.GAIN)):
+        with pytest.raises(ValueError, match="there is none"):
+            detector.write(electrode, row, 0)
+    with pytest.raises(ValueError, match="there is none"):
+        DetectorFixed(CONFIG, channel(), RATE).write(0, DetectionRow.FIRST_B0, 0)
 
 
 def test_events_fall_into_their_steps() -> None:

@@ -7,7 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from microzone.tools.docs import DOCS, TABLES, fill, timing_diagram
+from microzone.tools.docs import DOCS, fill
+from microzone.tools.docs_diagrams import DIAGRAMS
+from microzone.tools.docs_tables import TABLES
 
 PAGES = sorted(DOCS.rglob("*.md"))
 
@@ -23,11 +25,16 @@ def test_every_table_is_shown() -> None:
     assert sorted(shown) == sorted(TABLES)
 
 
-def test_the_timing_diagram_is_the_simulated_one() -> None:
-    drawn = json.loads((DOCS / "blocks" / "microcircuit-timing.json").read_text())
-    assert drawn == timing_diagram(), "run `make docs`"
-    waves = {signal["name"]: signal["wave"] for signal in drawn["signal"]}
-    assert len({len(wave) for wave in waves.values()}) == 1
+@pytest.mark.parametrize("name", DIAGRAMS)
+def test_the_timing_diagrams_are_those_of_the_code(name: str) -> None:
+    drawn = json.loads((DOCS / "blocks" / f"{name}-timing.json").read_text())
+    assert drawn == DIAGRAMS[name](), "run `make docs`"
+    assert len({len(signal["wave"]) for signal in drawn["signal"]}) == 1
+    assert f"{name}-timing.svg" in (DOCS / "blocks" / f"{name}.md").read_text()
+
+
+def test_a_step_of_the_microcircuit_ends_with_its_response() -> None:
+    waves = {signal["name"]: signal["wave"] for signal in DIAGRAMS["microcircuit"]()["signal"]}
     assert waves["state"].index("6", 9) == waves["responses.valid"].index("1"), "the CR comes in THRESHOLD"
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 
 import pytest
-from microzone.boards.synthesis import CLOCK_HZ, calibrated_config, synthesise_up5k
+from microzone.boards.synthesis import CLOCK_HZ, calibrated_config, microcircuit_cost
 from microzone.gateware.toolchain import ToolError, find_tool
 from microzone.golden_model import ChipConfig
 
 
 def test_the_core_fits_the_up5k() -> None:
-    cost = synthesise_up5k(ChipConfig.make())
+    cost = microcircuit_cost(ChipConfig.make())
     print(
         f"\nN = 1 on the iCE40 UP5K: {cost.logic_cells}/{cost.logic_cells_available} logic cells "
         f"({cost.wrapper_bits} of them the test wrapper's), {cost.dsps} DSPs, {cost.rams} RAMs, "
@@ -24,7 +24,7 @@ def test_the_core_fits_the_up5k() -> None:
 
 def test_recalibration_fits_beside_it() -> None:
     """In half the UP5K, the core included, and without a DSP more."""
-    cost = synthesise_up5k(calibrated_config())
+    cost = microcircuit_cost(calibrated_config())
     print(f"\nwith recalibration: {cost}")
     assert cost.logic_cells < cost.logic_cells_available / 2
     assert cost.dsps <= 4 and cost.rams <= 20 and cost.fmax_hz >= CLOCK_HZ
@@ -32,9 +32,9 @@ def test_recalibration_fits_beside_it() -> None:
 
 @pytest.mark.slow
 def test_64_channels_and_no_dsp_fit_too() -> None:
-    many = synthesise_up5k(ChipConfig.make(), 64)
+    many = microcircuit_cost(ChipConfig.make(), 64)
     assert many.logic_cells < many.logic_cells_available and many.rams <= 30
-    assert synthesise_up5k(ChipConfig.make(), dsp=False).dsps == 0
+    assert microcircuit_cost(ChipConfig.make(), dsp=False).dsps == 0
 
 
 def test_a_missing_tool_says_how_to_get_it() -> None:

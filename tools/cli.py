@@ -19,6 +19,7 @@ from ..golden_model.config import ChipConfig, ConfigError, PrecisionWarning
 from ..golden_model.detection import events_in_steps
 from ..golden_model.events import Events, FileError, atomic_write
 from ..golden_model.plasticity_events import CalibrationError
+from ..golden_model.protocol import Protocol, Trial
 from ..sim.simulators import SIMULATORS, BenchFailure, CocotbSimulator, find_simulator
 from .output import check_files, make_folder, progress_bar
 
@@ -184,6 +185,53 @@ def compare(
         raise typer.Exit(1)
 
 
+@app.command()
+def session(
+    out: Annotated[Path, typer.Option(help="Folder for figure, report, events, result.")],
+    model: Annotated[
+        Model, typer.Option(help="Which model; rtl runs fixed too, and compares.")
+    ] = Model.FIXED,
+    config: ConfigOption = None,
+    paired: Annotated[int, typer.Option(min=0, help="Paired CS-US trials.")] = 60,
+    cs_alone: Annotated[int, typer.Option(min=0, help="CS-alone trials after them.")] = 0,
+    iti: Annotated[
+        tuple[float, float], typer.Option(help="Shortest and longest interval from CS to CS, in s.")
+    ] = (10.0, 15.0),
+    seed: Annotated[int, typer.Option(min=0, help="Of the preparation and the amplifier.")] = 1,
+    clock: Annotated[
+        float | None,
+        typer.Option(help="Clock in Hz; else the slowest at which the chip works, the fastest to simulate."),
+    ] = None,
+    io_recording: Annotated[
+        Path | None, typer.Option(help="A real recording as the background of the IO electrode.")
+    ] = None,
+    io_channel: Annotated[str, typer.Option(help="Its channel.")] = "HIGH",
+    io_rate: Annotated[float, typer.Option(help="Its sample rate in Hz; the amplifier's.")] = 25000.0,
+    io_microvolts: Annotated[float, typer.Option(help="Microvolts of one of its ADC counts.")] = 0.195,
+    as_json: JsonOption = False,
+) -> None:
+    """The whole chip on a virtual preparation, in closed loop: electrodes in, stimulation out."""
+    from ..sim.closed_loop import with_slowest_clock
+    from .chip_session import ElectrodeRecording, run_session
+
+    chip = load_config(config)
+    chip = chip.replace(time={"clock_hz": clock}) if clock else with_slowest_clock(chip)
+    recording = ElectrodeRecording(io_recording, io_channel, io_rate, io_microvolts) if io_recording else None
+    report = run_session(
+        model.value,
+        chip,
+        make_protocol(paired, cs_alone, iti),
+        seed,
+        out,
+        recording=recording,
+        console=errors if as_json else console,
+    )
+    if as_json:
+        print(json.dumps(report, indent=2))
+    if not report.get("bit_accurate", True):
+        raise typer.Exit(1)
+
+
 class Channel(StrEnum):
     """The two recording sites."""
 
@@ -196,6 +244,7 @@ class DetectorModel(StrEnum):
 
     FLOAT = "float"
     FIXED = "fixed"
+    RTL = "rtl"
 
 
 @app.command()
@@ -205,6 +254,7 @@ def detect(
     rate: Annotated[float, typer.Option(help="Sample rate in Hz.")],
     out: Annotated[Path, typer.Option(help="Events file (.npz).")],
     model: Annotated[DetectorModel, typer.Option(help="Which model.")] = DetectorModel.FIXED,
+    simulator: SimulatorOption = _DEFAULT_SIMULATOR,
     as_: Annotated[Channel, typer.Option("--as", help="Which site the events belong to.")] = Channel.IO,
     config: ConfigOption = None,
     lsb: Annotated[float | None, typer.Option(help="Value of one ADC count, if not in counts.")] = None,
@@ -221,7 +271,12 @@ def detect(
     check_files([recording, config], [out, figure])
     chip, source = load_config(config), RecordedChannel.read(recording, channel, rate, lsb)
     settings = chip.detection.pn if as_ is Channel.PN else chip.detection.io
-    found = source.detect(model.value, chip, settings, trace=figure is not None)
+    if model is DetectorModel.RTL:
+        chosen = find_simulator(simulator.value)
+        with progress_bar(model.value, source.samples.size, errors) as progress:
+            found = source.detect_rtl(chosen, chip, settings, trace=figure is not None, progress=progress)
+    else:
+        found = source.detect(model.value, chip, settings, trace=figure is not None)
     at = found.samples[0]
     steps, n_steps = events_in_steps(at, source.samples.size, rate, chip)
     none = steps[:0]
@@ -295,12 +350,12 @@ def sim(
     out: Annotated[Path, typer.Option(help="Folder for the waves.")] = Path("waves"),
 ) -> None:
     """Run the cocotb benches of a block."""
-    from ..sim.bench import BLOCKS
-    from ..sim.scenarios import CONFIGS
+    from ..sim.blocks import BLOCKS
 
-    for given, known, what in ((block, BLOCKS, "block"), (config, CONFIGS, "configuration")):
-        if given is not None and given not in known:
-            raise UserError(f"{what} {given!r}: choose from {', '.join(known)}")
+    if block not in BLOCKS:
+        raise UserError(f"block {block!r}: choose from {', '.join(BLOCKS)}")
+    if config is not None and config not in BLOCKS[block].configs:
+        raise UserError(f"configuration {config!r}: choose from {', '.join(BLOCKS[block].configs)}")
     chosen = find_simulator(simulator.value)
     if waves and not isinstance(chosen, CocotbSimulator):
         raise UserError(f"--waves: {chosen.name} records none, take another simulator")
@@ -308,7 +363,7 @@ def sim(
         make_folder(out)
     named = {"config_name": config} if config else {}
     with errors.status(f"{chosen.name}: building and running"):
-        BLOCKS[block](
+        BLOCKS[block].run(
             chosen,
             **named,
             channels=channels,
@@ -318,25 +373,33 @@ def sim(
             report=lambda line: console.print(f"[green]passed[/] {line}", highlight=False),
         )
     if waves:
-        console.print(f"waves in {out}: open with gtkwave {out}/NAME.gtkw", highlight=False)
+        made = sorted(out.glob("*.gtkw")) or sorted(out.glob("*.vcd"))
+        console.print(f"waves in {out}: open with gtkwave {made[0]}", highlight=False)
 
 
 @app.command()
 def verilog(
     out: Annotated[Path, typer.Option(help="SystemVerilog file.")],
     channels: Annotated[int, typer.Option(min=1, max=4096, help="Channels of the core.")] = 1,
+    whole_chip: Annotated[
+        bool, typer.Option("--chip", help="The whole chip, as its configuration has it.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Write the core as SystemVerilog, module `microcircuit`."""
+    """Write the core as SystemVerilog, module `microcircuit`; or the whole chip, module `chip`."""
+    from ..sim.chip import chip_verilog
     from ..sim.replay import core_verilog
 
-    chip = load_config(config)
+    configured = load_config(config)
     check_files([config], [out])
+    if whole_chip and channels != 1:
+        raise UserError("--channels and --chip: electrodes.pn and io say how many microcircuits a chip has")
     with errors.status("writing"):
-        text = core_verilog(chip, channels)
+        text = chip_verilog(configured) if whole_chip else core_verilog(configured, channels)
     with atomic_write(out) as file:
         file.write(text.encode())
-    console.print(f"{channels} channels, configuration {chip.digest[:12]}: written to {out}", highlight=False)
+    what = "chip" if whole_chip else f"{channels} channels"
+    console.print(f"{what}, configuration {configured.digest[:12]}: written to {out}", highlight=False)
 
 
 @app.command()
@@ -359,6 +422,16 @@ def doctor(as_json: JsonOption = False) -> None:
         console.print(table)
     if any(finding.needed and finding.version is None for finding in findings):
         raise typer.Exit(1)
+
+
+def make_protocol(paired: int, cs_alone: int, iti_s: tuple[float, float]) -> Protocol:
+    """A protocol of paired, then CS-alone trials; UserError where there can be none."""
+    if paired + cs_alone == 0:
+        raise UserError("--paired and --cs-alone are both 0: needs a trial")
+    try:
+        return Protocol(trials=(Trial.PAIRED,) * paired + (Trial.CS_ALONE,) * cs_alone, iti_s=iti_s)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def load_config(path: Path | None) -> ChipConfig:

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 
 from ..golden_model.config import ChannelDetection, ChipConfig
-from ..golden_model.detection import Detections, Detector, DetectorFixed, DetectorFloat, detection_score
+from ..golden_model.detection import (
+    SIGNALS,
+    Detections,
+    Detector,
+    DetectorFixed,
+    DetectorFloat,
+    detection_score,
+)
 from ..golden_model.events import FileError, Steps
 from ..golden_model.recording import Recording, read_recording
+from ..sim.simulators import Simulator
 
 __all__ = ["DETECTORS", "RecordedChannel", "describe_labels"]
 
@@ -62,6 +72,33 @@ class RecordedChannel:
             return detector.process(self.samples, trace=trace)
         except ValueError as error:
             raise FileError(f"{self.recording.path}: channel {self.name!r}: {error}") from None
+
+    def detect_rtl(
+        self,
+        simulator: Simulator,
+        config: ChipConfig,
+        settings: ChannelDetection,
+        *,
+        trace: bool = False,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Detections:
+        """Run the gateware; ToolError or BenchFailure where a simulation fails, else as :meth:`detect`."""
+        from ..sim.detection_replay import DetectionScenario, replay_detection
+
+        fmt = config.formats.sample
+        if self.samples.min() < fmt.raw_min or self.samples.max() > fmt.raw_max:
+            raise FileError(
+                f"{self.recording.path}: channel {self.name!r}: samples from {self.samples.min()} to "
+                f"{self.samples.max()}: outside formats.sample = {fmt}"
+            )
+        scenario = DetectionScenario(
+            self.name, config, (settings,), self.rate_hz, self.samples.reshape(-1, 1)
+        )
+        found = replay_detection(scenario, simulator, full=trace, progress=progress)
+        words = {name: found[name] for name in SIGNALS} if trace else {}
+        scale = -config.formats.detection_state.fraction_bits
+        signals = {name: np.ldexp(raw, scale) for name, raw in words.items()}
+        return Detections([np.flatnonzero(found["sent"][:, 0])], signals, words)
 
     def facts(self, events: Steps, labels: npt.NDArray[Any] | None) -> dict[str, Any]:
         """Count and rate of the events, and hits and false alarms where there are labels."""

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 
 from ..gateware.toolchain import ToolError, find_tool, tool_version
 from ..sim.simulators import SIMULATORS, find_libpython_or_fail
@@ -49,6 +50,8 @@ def examine() -> list[Finding]:
     for name in ("yosys", "nextpnr-ice40"):
         probe = partial(_tool, name)
         findings.append(_probe(name, "Verilog, synthesis", probe, f"pip install yowasp-{name}"))
+    found = version("z3-solver") if find_spec("z3") else None
+    findings.append(Finding("z3", "proofs", found, "", "pip install z3-solver", False))
     return findings
 
 

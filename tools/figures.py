@@ -43,16 +43,19 @@ _CS_DURATION_S, _US_DURATION_S = 0.45, 0.15
 """The paper's stimuli: 450 ms of noise, 150 ms of air puff."""
 
 
-def draw_session(comparison: Comparison, path: Path, title: str) -> None:
+def draw_session(
+    comparison: Comparison, path: Path, title: str, *, eyelid: npt.NDArray[np.float64] | None = None
+) -> None:
     """Rasters of PN, IO and CR around each CS, w and CRs a block, of every model; PNG.
 
-    Events without trials get w and the CRs over time instead.
+    With `eyelid`, its closure in each step from 0 to 1, also how far it is closed when the US is due. Events
+    without trials get w and the CRs over time instead.
     """
     figure = Figure(figsize=(13, 8), layout="constrained")
     figure.suptitle(title, fontsize=13)
     if comparison.events.cs.size:
-        recalibrated = comparison.results["fixed"].recalibrations
-        rows = 3 if recalibrated is None else 4
+        recalibrated = comparison.shown.recalibrations
+        rows = 3 + (recalibrated is not None) + (eyelid is not None)
         figure.set_figheight(8 + 2.2 * (rows - 3))
         grid = figure.add_gridspec(rows, 2, width_ratios=(1.15, 1))
         _draw_rasters(figure.add_subplot(grid[:, 0]), comparison)
@@ -61,6 +64,8 @@ def draw_session(comparison: Comparison, path: Path, title: str) -> None:
         _draw_blocks(figure.add_subplot(grid[2, 1]), comparison, "late", "late CRs (% of trials)")
         if recalibrated is not None:
             _draw_recalibrations(figure.add_subplot(grid[3, 1]), comparison, recalibrated)
+        if eyelid is not None:
+            _draw_eyelid(figure.add_subplot(grid[rows - 1, 1]), comparison, eyelid)
     else:
         _draw_course(figure.add_subplot(), comparison)
     _save(figure, path)
@@ -188,7 +193,7 @@ def _draw_rasters(axes: Axes, comparison: Comparison) -> None:
             (due, due + _US_DURATION_S), first + 0.5, last + 1.5, color=_US_SHADE, alpha=0.35, linewidth=0,
             label=label,
         )  # fmt: skip
-    cr = comparison.results["fixed"].cr
+    cr = comparison.shown.cr
     scale = min(4.0, max(1.0, 150 / events.cs.size))  # few trials, large dots
     for steps, colour, size, label in (
         (events.io, _IO, 1.2 * scale, "IO"),
@@ -280,6 +285,15 @@ def _draw_recalibrations(axes: Axes, comparison: Comparison, found: Recalibratio
     _set_trials(axes, comparison)
 
 
+def _draw_eyelid(axes: Axes, comparison: Comparison, eyelid: npt.NDArray[np.float64]) -> None:
+    """How far the eyelid is closed when the US is due, trial by trial."""
+    due = comparison.events.cs + comparison.config.steps(comparison.isi_s)
+    closed = 100 * eyelid[np.minimum(due, eyelid.size - 1)]
+    axes.plot(np.arange(1, closed.size + 1), closed, ".", color=_CR, markersize=4)
+    axes.set(ylim=(-3, 103), ylabel="eyelid closed at\nthe US (%)", xlabel="trial")
+    _set_trials(axes, comparison)
+
+
 def _set_trials(axes: Axes, comparison: Comparison) -> None:
     """All trials, by whole numbers."""
     axes.set_xlim(0.5, comparison.events.cs.size + 0.5)
@@ -292,8 +306,8 @@ def _draw_course(axes: Axes, comparison: Comparison) -> None:
     time = np.arange(0, comparison.events.n_steps, stride) * step_s
     for name, result in comparison.results.items():
         axes.plot(time, result.w[::stride], label=f"w {name}", **_MODEL_STYLE[name])
-    fixed = comparison.results["fixed"]
-    axes.plot(fixed.cr * step_s, fixed.w[fixed.cr], "o", color=_CR, markersize=3, label="CR")
+    shown = comparison.shown
+    axes.plot(shown.cr * step_s, shown.w[shown.cr], "o", color=_CR, markersize=3, label="CR")
     axes.set(xlabel="time (s)", ylabel="w")
     axes.legend()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -17,13 +17,23 @@ from ..golden_model.events import Events, Recalibrations, Result
 from ..golden_model.fixed import to_real
 from ..golden_model.microcircuit import MicrocircuitFixed, MicrocircuitFloat
 from ..golden_model.protocol import Score, Trial, score
-from ..golden_model.recalibration import Outcome, Status
+from ..golden_model.recalibration import Status
 from ..sim.comparison import RECALIBRATION, first_difference, first_recalibration
 from ..sim.record import recalibration_rows
 from ..sim.replay import Scenario, replay
 from ..sim.simulators import Simulator
 
-__all__ = ["CONSTANT", "LABELS", "MODELS", "Comparison", "ModelName", "run_model"]
+__all__ = [
+    "CONSTANT",
+    "LABELS",
+    "MODELS",
+    "Comparison",
+    "ModelName",
+    "behaviour",
+    "fixed_recalibrations",
+    "float_recalibrations",
+    "run_model",
+]
 
 ModelName = Literal["float", "fixed", "rtl"]
 MODELS: tuple[ModelName, ...] = ("float", "fixed", "rtl")
@@ -66,7 +76,9 @@ def run_model(
     enabled = config.recalibration.enabled
     if model == "float":
         real = MicrocircuitFloat(config).process(*inputs[:2], blanked=inputs[2])
-        outcomes = _float_recalibrations(real.recalibrations) if enabled else None
+        outcomes = (
+            float_recalibrations(recalibration_rows(real.recalibrations, np.float64)) if enabled else None
+        )
         result = Result(np.flatnonzero(real.cr), real.weight, None, config, outcomes)
     else:
         if model == "fixed":
@@ -80,26 +92,20 @@ def run_model(
             record = replay(scenario, simulator, progress=progress)
             cr, raw = record["response"][:, 0], record["weight"][:, 0]
             rows = record.get("recalibrations", recalibration_rows(()))
-        outcomes = _fixed_recalibrations(rows, config) if enabled else None
+        outcomes = fixed_recalibrations(rows, config) if enabled else None
         result = Result(np.flatnonzero(cr), to_real(raw, config.formats.weight), raw, config, outcomes)
     if progress:
         progress(events.n_steps)
     return result
 
 
-def _float_recalibrations(outcomes: Sequence[Outcome[np.float64]]) -> Recalibrations:
-    columns = [[getattr(outcome, name) for outcome in outcomes] for name in RECALIBRATION]
-    step, _, status, rate_hz, potentiation, depression = columns
-    return Recalibrations(
-        np.array(step, np.int64),
-        np.array(status, np.int64),
-        np.array(rate_hz, np.float64),
-        np.array(potentiation, np.float64),
-        np.array(depression, np.float64),
-    )
+def float_recalibrations(rows: npt.NDArray[np.float64]) -> Recalibrations:
+    """From real values, in the columns of ``comparison.RECALIBRATION``."""
+    step, _, status, rate_hz, potentiation, depression = np.asarray(rows, np.float64).T
+    return Recalibrations(step.astype(np.int64), status.astype(np.int64), rate_hz, potentiation, depression)
 
 
-def _fixed_recalibrations(rows: npt.NDArray[np.int64], config: ChipConfig) -> Recalibrations:
+def fixed_recalibrations(rows: npt.NDArray[np.int64], config: ChipConfig) -> Recalibrations:
     """From raw words, in the columns of ``comparison.RECALIBRATION``."""
     formats = config.formats
     step, _, status, rate, potentiation, depression = rows.T
@@ -130,8 +136,13 @@ class Comparison:
     isi_s: float = 0.3
 
     @property
+    def shown(self) -> Result:
+        """The result that stands for all where one is enough: the fixed-point model's, where there is one."""
+        return self.results.get("fixed") or next(iter(self.results.values()))
+
+    @property
     def config(self) -> ChipConfig:
-        return self.results["fixed"].config
+        return self.shown.config
 
     @cached_property
     def difference(self) -> str | None:
@@ -194,7 +205,7 @@ class Comparison:
                 "cr_shift_steps": {str(shift): count for shift, count in sorted(shifts.items())},
                 "cr_without_partner": unmatched,
             },
-            "models": {name: _behaviour(result, scores.get(name)) for name, result in self.results.items()},
+            "models": {name: behaviour(result, scores.get(name)) for name, result in self.results.items()},
         }
         if scores:
             differing = int((scores["float"].well_timed != scores["fixed"].well_timed).sum())
@@ -242,7 +253,8 @@ def _pair_up(
     return {shift: count for shift, count in shifts.items() if count}, len(left) + len(right)
 
 
-def _behaviour(result: Result, trials: Score | None) -> dict[str, Any]:
+def behaviour(result: Result, trials: Score | None) -> dict[str, Any]:
+    """A result as plain numbers, for JSON."""
     numbers: dict[str, Any] = {
         "cr": int(result.cr.size),
         "w_min": float(result.w.min()),

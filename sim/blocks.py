@@ -1,0 +1,32 @@
+"""What ``microzone sim`` can run: the benches of each block, and the configurations that they know."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+
+from .amplifier_bench import run_amplifier
+from .bench import run_microcircuit, run_recalibration
+from .detection_bench import DETECTION_CONFIGS, run_detection
+from .scenarios import CONFIGS
+from .stimulation_bench import STIMULATION_CONFIGS, run_stimulation
+
+__all__ = ["BLOCKS", "Block"]
+
+
+@dataclass(frozen=True)
+class Block:
+    """The benches of a block: what runs them, and the names of their configurations."""
+
+    run: Callable[..., None]
+    configs: Collection[str]
+
+
+BLOCKS = {
+    "microcircuit": Block(run_microcircuit, CONFIGS),
+    "recalibration": Block(run_recalibration, CONFIGS),
+    "amplifier": Block(run_amplifier, CONFIGS),
+    "detection": Block(run_detection, DETECTION_CONFIGS),
+    "stimulation": Block(run_stimulation, STIMULATION_CONFIGS),
+}
+"""By name."""

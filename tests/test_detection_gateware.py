@@ -1,0 +1,293 @@
+"""The event detection's gateware: equal to the fixed-point model in every signal, and unequal once broken."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+import scipy.io
+from amaranth.sim import Simulator as AmaranthSimulator
+from microzone.gateware import bandpass, detection
+from microzone.golden_model import ChipConfig, ConfigError
+from microzone.golden_model.detection import SIGNALS
+from microzone.golden_model.detection_parameters import DetectionRow
+from microzone.golden_model.events import Events
+from microzone.sim import detection_replay
+from microzone.sim.detection_bench import DETECTION_CONFIGS, detection_scenarios, run_detection
+from microzone.sim.detection_replay import DetectionScenario, expected_detection, first_detection_difference
+from microzone.sim.simulators import SIMULATORS, BenchFailure, CocotbSimulator
+
+# What is broken: module, what stands in it, what replaces it.
+MUTATIONS = {
+    "averages are not rounded": (detection, "carry = increment[0]", "carry = Const(0, 1)"),
+    "the gain's product is not rounded": (
+        detection,
+        "partial = Cat(half, high)",
+        "partial = Cat(Const(0, 1), high)",
+    ),
+    "the plain average grows late": (
+        detection,
+        "bit_select(warm_bits + 1, 1)",
+        "bit_select(warm_bits + 2, 1)",
+    ),
+    "an event at the threshold": (detection, "old > threshold", "old >= threshold"),
+    "an event in every sample above": (detection, "~word[count.width] & ", ""),
+    "blanked samples are heard": (detection, "Mux(blanked, 0, shifted)", "shifted"),
+    "the refractory time is a sample long": (detection, "after_event.eq(remaining)", "after_event.eq(left)"),
+    "settled a sample early": (detection, "begun > word", "begun >= word"),
+    "shifts are not clamped": (detection, "Mux(bits < bound, bits, bound)", "bits"),
+    "magnitudes wrap": (
+        detection,
+        "rectified = resize(Mux(deviation[-1], opposite, deviation), magnitude_format, state)",
+        "rectified = Mux(deviation[-1], opposite, deviation)[: state.width]",
+    ),
+    "accesses reach the state": (detection, "request.write & reaches & ~is_tap", "request.write & ~is_tap"),
+    "y2 is y1": (bandpass, "keep(_Y2, past.data)", "keep(_Y2, y)"),
+    "x1 is kept while blanked": (bandpass, "kept.en.eq(~blanked)", "kept.en.eq(1)"),
+    "feedback is added": (bandpass, "tap % TAPS in (3, 4)", "tap % TAPS in (3,)"),
+    "the second biquad adds to the first": (bandpass, " | (turn == TAPS + _PIPELINE)", ""),
+}
+
+
+def usable(name: str) -> CocotbSimulator:
+    """The simulator of that name; skips the test where it is not installed."""
+    simulator = SIMULATORS[name]
+    if simulator.version() is None:
+        pytest.skip(f"{name} is not installed; get it with: {simulator.how_to_get}")
+    assert isinstance(simulator, CocotbSimulator)
+    return simulator
+
+
+@contextmanager
+def mutant(name: str) -> Iterator[Any]:
+    """The class of the block, with one piece of its source or of the band-pass's replaced."""
+    module, old, new = MUTATIONS[name]
+    path = Path(module.__file__)
+    source = path.read_text(encoding="utf-8")
+    assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {path.name}"
+    spec = importlib.util.spec_from_loader(f"{module.__package__}._mutant", loader=None)
+    assert spec is not None
+    changed = importlib.util.module_from_spec(spec)
+    changed.__package__ = module.__package__
+    with mock.patch.dict(sys.modules, {spec.name: changed}):
+        exec(compile(source.replace(old, new), str(path), "exec"), changed.__dict__)
+    if module is detection:
+        yield changed.Detection
+        return
+    with mock.patch.object(detection, "BandPass", changed.BandPass):
+        yield detection.Detection
+
+
+def simulate(block: Any, scenario: DetectionScenario) -> dict[str, np.ndarray]:
+    """Every signal of every sample, and ``late``: frames in which one took other than the stated cycles."""
+    frames, electrodes = scenario.samples.shape
+    names = (*SIGNALS, "event", "blanked")
+    record = {name: np.zeros(scenario.samples.shape, np.int64) for name in names}
+    record["sent"] = np.zeros(scenario.samples.shape, np.int64)
+    late = np.zeros(frames, bool)
+
+    async def feed(ctx: Any) -> None:
+        while ctx.get(block.busy):
+            await ctx.tick()
+        for frame in range(frames):
+            for write in (write for write in scenario.writes if write.frame == frame):
+                await access(ctx, block, write.electrode, int(write.row), write.word)
+            ctx.set(block.frame, 1)
+            for electrode in range(electrodes):
+                sample = {"electrode": electrode, "sample": int(scenario.samples[frame, electrode])}
+                ctx.set(block.samples.payload, sample | {"blanked": int(scenario.mask[frame, electrode])})
+                ctx.set(block.samples.valid, 1)
+                taken = False
+                while not taken:
+                    taken = bool(ctx.get(block.samples.ready))
+                    await ctx.tick()
+                    ctx.set(block.frame, 0)
+            ctx.set(block.samples.valid, 0)
+            while ctx.get(block.busy):
+                await ctx.tick()
+
+    async def watch(ctx: Any) -> None:
+        ctx.set(block.events.ready, 1)
+        for frame in range(frames):
+            while not (ctx.get(block.samples.valid) and ctx.get(block.samples.ready)):
+                await ctx.tick()
+            cycles = 0
+            for electrode in range(electrodes):
+                while not ctx.get(block.commit.valid):
+                    await ctx.tick()
+                    cycles += 1
+                late[frame] |= cycles != (block.cycles_per_sample if electrode else block.latency)
+                assert ctx.get(block.commit.electrode) == electrode
+                for name in names:
+                    record[name][frame, electrode] = ctx.get(getattr(block.commit, name))
+                record["sent"][frame, electrode] = ctx.get(block.events.valid)
+                await ctx.tick()
+                cycles = 1
+
+    simulator = AmaranthSimulator(block)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(feed, background=True)
+    simulator.add_testbench(watch)
+    simulator.run()
+    return record | {"late": np.flatnonzero(late)}
+
+
+async def access(ctx: Any, block: Any, electrode: int, row: int, word: int | None) -> None:
+    """Offer one read (`word` None) or write until it is taken."""
+    width = block.access.payload.word.shape().width
+    payload = {"electrode": electrode, "row": row, "write": word is not None}
+    ctx.set(block.access.payload, payload | {"word": (word or 0) % (1 << width)})
+    ctx.set(block.access.valid, 1)
+    while not ctx.get(block.access.ready):
+        await ctx.tick()
+    await ctx.tick()
+    ctx.set(block.access.valid, 0)
+
+
+def difference(kind: Any, scenario: DetectionScenario) -> str | None:
+    block = kind(scenario.config, scenario.settings, scenario.rate_hz)
+    got = simulate(block, scenario)
+    late = got.pop("late")
+    if late.size:
+        return f"frame {late[0]}: a sample took other than the stated cycles"
+    return first_detection_difference(expected_detection(scenario), got, block.parameters)
+
+
+@pytest.mark.parametrize(("name", "electrodes"), [("default", 1), ("bandpass", 2), ("narrow", 3)])
+def test_every_signal_of_every_sample_is_equal(name: str, electrodes: int) -> None:
+    for scenario in detection_scenarios(name, electrodes, seed=1, frames=240 // electrodes):
+        found = difference(detection.Detection, scenario)
+        assert found is None, f"{scenario.name}: {found}; seed {scenario.seed}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in MUTATIONS if name != "accesses reach the state"])
+def test_a_broken_block_is_found(name: str) -> None:
+    with mutant(name) as kind:
+        for config_name, electrodes in (("bandpass", 3), ("narrow", 3), ("default", 1)):
+            for seed in (1, 2):
+                for scenario in detection_scenarios(config_name, electrodes, seed, frames=300):
+                    found = difference(kind, scenario)
+                    if found:
+                        print(f"{name}: {found}")
+                        return
+    pytest.fail("no scenario tells this mutant from the model")
+
+
+def test_parameters_are_read_back_and_what_is_not_there_is_rejected() -> None:
+    setup = DETECTION_CONFIGS["bandpass"]
+    block = detection.Detection(setup.config, setup.settings(3), setup.rate_hz)
+    rng = np.random.default_rng(5)
+    wrong: list[str] = []
+
+    async def read(ctx: Any, electrode: int, row: int) -> int:
+        await access(ctx, block, electrode, row, None)
+        word = int(ctx.get(block.readback.payload))
+        ctx.set(block.readback.ready, 1)
+        await ctx.tick()
+        ctx.set(block.readback.ready, 0)
+        return word
+
+    async def bench(ctx: Any) -> None:
+        while ctx.get(block.busy):
+            await ctx.tick()
+        given = block.parameters
+        words = {(e, row): int(given.words(row)[e]) for row in given.rows for e in range(3)}
+        for _ in range(2):
+            for (electrode, row), word in words.items():
+                width = given.row_format(row).width
+                got = await read(ctx, electrode, row) & ((1 << width) - 1)
+                if got != word & ((1 << width) - 1):
+                    wrong.append(f"{row.name} of {electrode}: {got:#x}, not {word:#x}")
+            for electrode, row in words:
+                fmt = given.row_format(row)
+                words[electrode, row] = int(rng.integers(fmt.raw_min, fmt.raw_max, endpoint=True))
+                await access(ctx, block, electrode, row, words[electrode, row])
+        assert not ctx.get(block.rejected)
+        assert await read(ctx, 3, DetectionRow.GAIN) == 0
+        assert ctx.get(block.rejected)
+
+    simulator = AmaranthSimulator(block)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    assert not wrong, wrong[:3]
+
+
+@pytest.mark.parametrize(
+    ("config_name", "electrodes", "frames"),
+    [
+        ("bandpass", 2, 400),
+        pytest.param("default", 1, 2000, marks=pytest.mark.slow),
+        pytest.param("narrow", 7, 2000, marks=pytest.mark.slow),
+        pytest.param("bandpass", 64, 300, marks=pytest.mark.slow),
+    ],
+)
+def test_the_replay_bench_passes(config_name: str, electrodes: int, frames: int) -> None:
+    run_detection(usable("verilator"), config_name=config_name, channels=electrodes, seed=3, steps=frames)
+
+
+@pytest.mark.parametrize("config_name", ["bandpass", "narrow"])
+def test_the_bench_passes_on_icarus(config_name: str) -> None:
+    run_detection(usable("icarus"), config_name=config_name, channels=3, seed=4, steps=60)
+
+
+@pytest.mark.slow
+def test_the_bench_of_the_ports_finds_accesses_that_reach_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    simulator, name = usable("verilator"), "accesses reach the state"
+    with mutant(name) as kind, pytest.raises(BenchFailure, match="unknown_addresses"):
+        monkeypatch.setattr(detection_replay, "Detection", kind)
+        run_detection(simulator, config_name="default", channels=2, seed=3, steps=20)
+
+
+def detected(microzone: Callable[..., Any], path: Path, model: str, *options: object) -> np.ndarray:
+    outcome = microzone(
+        "detect", path, "--channel", "HIGH", "--rate", 25000, "--model", model, "--out", "e.npz", *options
+    )
+    assert outcome.status == 0, outcome.err
+    return np.asarray(Events.load("e.npz").samples)
+
+
+def test_detect_gives_the_same_events_on_the_gateware(microzone: Callable[..., Any], tmp_path: Path) -> None:
+    usable("verilator")
+    rng = np.random.default_rng(11)
+    x = 300 * rng.standard_normal(30_000)
+    for start in (16_000, 24_000):
+        x[start : start + 125] += 6000 * np.sin(np.arange(125) / 4)
+    scipy.io.savemat(tmp_path / "r.mat", {"HIGH": np.rint(x).astype(np.int16)})
+    (tmp_path / "settings.toml").write_text("[detection.io]\nsettle_s = 0.2\nbandpass_hz = [300.0, 3000.0]\n")
+    options = ("--config", tmp_path / "settings.toml")
+    fixed, rtl = (detected(microzone, tmp_path / "r.mat", model, *options) for model in ("fixed", "rtl"))
+    assert fixed.size == 2 and np.array_equal(fixed, rtl)
+    scipy.io.savemat(tmp_path / "wide.mat", {"HIGH": np.full(100, 40_000, np.int32)})
+    outcome = microzone(
+        "detect", tmp_path / "wide.mat", "--channel", "HIGH", "--rate", 25000, "--model", "rtl", "--out", "e"
+    )
+    assert outcome.status == 2 and "outside formats.sample" in outcome.err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("band", ["", "bandpass_hz = [300.0, 3000.0]"])
+def test_the_gateware_finds_the_real_complex_spikes(
+    microzone: Callable[..., Any], recording: Path, tmp_path: Path, band: str
+) -> None:
+    usable("verilator")
+    (tmp_path / "settings.toml").write_text(f"[detection.io]\n{band}\n")
+    options = ("--config", tmp_path / "settings.toml")
+    fixed, rtl = (detected(microzone, recording, model, *options) for model in ("fixed", "rtl"))
+    assert rtl.size == 45 and np.array_equal(fixed, rtl)
+
+
+def test_settings_that_cannot_be_built_are_refused() -> None:
+    config = ChipConfig.make(formats={"filter_coefficient": "SQ(1,16)"})
+    settings = dataclasses.replace(DETECTION_CONFIGS["bandpass"], config=config).settings(2)
+    with pytest.raises(ConfigError, match="a coefficient of the band-pass"):
+        detection.Detection(config, settings, 25000.0)
