@@ -51,8 +51,14 @@ from .config import ChipConfig
 from .fixed import to_real
 from .recalibration import Outcome, Recalibration, RecalibrationFixed, RecalibrationFloat
 
-__all__ = ["CYCLES_PER_CHANNEL", "SIGNALS", "Microcircuit", "MicrocircuitFixed", "MicrocircuitFloat",
-"Response"]
+__all__ = [
+    "CYCLES_PER_CHANNEL",
+    "SIGNALS",
+    "Microcircuit",
+    "MicrocircuitFixed",
+    "MicrocircuitFloat",
+    "Response",
+]
 
 Number = TypeVar("Number", np.float64, np.int64)
 

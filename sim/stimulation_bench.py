@@ -65,12 +65,14 @@ def run_stimulation(
     BenchFailure
         At the first difference; the message has the seed and the command to repeat it.
     ConfigError
-        If there is no such configuration.
+        If there is no such configuration, or waves are asked for.
     ToolError
         If the simulator is missing, fails, or does not run cocotb.
     """
     if config_name not in STIMULATION_CONFIGS:
         raise ConfigError(f"configuration {config_name!r}: choose from {', '.join(STIMULATION_CONFIGS)}")
+    if waves is not None:
+        raise ConfigError("--waves: the bench of the stimulation records none")
     if not isinstance(simulator, CocotbSimulator):
         raise ToolError(f"{simulator.name}: does not run cocotb; take verilator or icarus")
     config = STIMULATION_CONFIGS[config_name]
