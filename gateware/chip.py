@@ -12,7 +12,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..golden_model.chip import DETECTION_CYCLES, SAMPLE_CYCLES, ChipTiming, electrode_settings
+from ..golden_model.chip import ChipTiming, electrode_settings
 from ..golden_model.config import ChipConfig
 from .amplifier import Amplifier
 from .detection import Detection
@@ -26,8 +26,9 @@ __all__ = ["Chip"]
 class Chip(wiring.Component):
     """From the wires of the amplifier chips to those of the stimulator.
 
-    The front end gives the time: it counts the frames, and the frames make the steps. While it does not run,
-    no step is made and the stimulation is disarmed.
+    The front end gives the time: it counts the frames, and the frames make the steps. Before it first runs no
+    step is made. While it does not run later on the steps go on, all of them blanked and without events, and
+    the stimulation is disarmed; w stays, traces and inhibition come to their end.
 
     Parameters
     ----------
@@ -93,8 +94,8 @@ class Chip(wiring.Component):
         self._detection = Detection(config, electrode_settings(config), config.amplifier.rate_hz)
         self._microcircuit = Microcircuit(config, self.circuits)
         self._stimulation = Stimulation(config)
-        assert self._detection.latency < DETECTION_CYCLES
-        assert self._detection.cycles_per_sample <= SAMPLE_CYCLES
+        assert self._detection.latency < self.timing.detection_cycles
+        assert self._detection.cycles_per_sample <= self.timing.sample_cycles
         self.pulse_latency = self.timing.decision_cycles + self._stimulation.latency
 
         def member(block: wiring.Component, name: str) -> Any:
@@ -186,7 +187,18 @@ class Chip(wiring.Component):
                 m.d.sync += since.eq(since + 1)
             with m.If(microcircuit.tick):
                 m.d.sync += ending.eq(0)
-        m.d.comb += microcircuit.tick.eq(amplifier.running & ending & (since == timing.tick_cycle))
+        # Without frames time goes on, unheard, once it has begun: no trace or pulse outlasts an outage.
+        begun, outage = Signal(), Signal()
+        step_cycles = timing.frame_cycles * timing.frames_per_step
+        idle = Signal(range(step_cycles))
+        last_idle = idle == step_cycles - 1
+        m.d.comb += outage.eq(begun & ~amplifier.running)
+        with m.If(amplifier.running):
+            m.d.sync += begun.eq(1)
+        m.d.sync += idle.eq(Mux(outage & ~last_idle, idle + 1, 0))
+        m.d.comb += microcircuit.tick.eq(
+            Mux(amplifier.running, ending & (since == timing.tick_cycle), outage & last_idle)
+        )
 
         # Blanking: for all answers to a command when the first of them comes; a frame counts by its first.
         source, sink = amplifier.samples, detection.samples
@@ -225,7 +237,11 @@ class Chip(wiring.Component):
         # Events go on to the microcircuits; before a tick each is told whether the step was blanked.
         telling = Signal()
         told = Signal(channel_shape(self.circuits))
-        begins = ending & (since == timing.blanked_cycle) & mostly_hidden
+        begins = Mux(
+            amplifier.running,
+            ending & (since == timing.blanked_cycle) & mostly_hidden,
+            outage & (idle == step_cycles - self.circuits - 4),
+        )
         events = microcircuit.events
         m.d.comb += [
             self.delivered.valid.eq(events.valid & events.ready),

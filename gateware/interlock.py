@@ -71,12 +71,12 @@ class Interlock(wiring.Component):
     refused : In(1)
         The pulse generator will not work with the settings it has.
     arm : In(1)
-        Arm. Ignored while there is an emergency stop or a fault of the amplifier, whose cause it
-        latches if none is; else it clears a latched fault.
+        A rise arms; so one that is stuck does not arm again. Ignored while there is an emergency stop or a
+        fault of the amplifier, whose cause it latches if none is; else it clears a latched fault.
     disarm : In(1)
         Goes before `arm`.
     heartbeat : In(1)
-        The host is there; counted from arming.
+        A rise says that the host is there; counted from arming.
     tick : In(1)
         A step begins; counted from arming.
     emergency_stop : In(1)
@@ -126,6 +126,7 @@ class Interlock(wiring.Component):
         self.train_cycles = Signal(range(length + 1), **survives)
         self.charge = Signal(range(timing.width_limit + 1))
         self.single, self.fresh = Signal(), Signal(init=1)
+        self.arm_before, self.heartbeat_before = Signal(init=1), Signal(init=1)
         self.without_heartbeat = Signal(range(timing.watchdog + 1))
         self.without_tick = Signal(range(timing.tick_timeout + 1))
         self.delivered_cathodic, self.delivered_anodic, self.delivered_enable = (
@@ -169,13 +170,15 @@ class Interlock(wiring.Component):
         m.d.comb += [cause.eq(Cat(causes.values()).any()), first.eq(number)]
 
         # Arming.
+        m.d.sync += [self.arm_before.eq(self.arm), self.heartbeat_before.eq(self.heartbeat)]
+        arms = self.arm & ~self.arm_before
         with m.If(cause):
             m.d.sync += self.armed.eq(0)
-            with m.If((self.armed | self.arm) & (self.fault == InterlockFault.NONE)):
+            with m.If((self.armed | arms) & (self.fault == InterlockFault.NONE)):
                 m.d.sync += self.fault.eq(first)
         with m.Elif(self.disarm):
             m.d.sync += self.armed.eq(0)
-        with m.Elif(self.arm):
+        with m.Elif(arms):
             m.d.sync += [self.armed.eq(1), self.fault.eq(InterlockFault.NONE)]
 
         # Outputs.
@@ -218,7 +221,7 @@ class Interlock(wiring.Component):
 
         # Who is still there.
         for late, sign, most in (
-            (self.without_heartbeat, self.heartbeat, timing.watchdog),
+            (self.without_heartbeat, self.heartbeat & ~self.heartbeat_before, timing.watchdog),
             (self.without_tick, self.tick, timing.tick_timeout),
         ):
             with m.If(~self.armed | sign):

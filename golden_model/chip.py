@@ -45,11 +45,9 @@ Source = Callable[[npt.NDArray[np.float64]], npt.NDArray[np.int16]]
 """Electrodes, amplified and converted: given for each of n frames the shares of the frame before in which the
 cathodic and the anodic output were on, shape (n, 2), the samples of the n frames, shape (n, electrodes)."""
 
-SAMPLE_CYCLES = 20
-"""Clock cycles after which the gateware's detection takes the next sample, at most."""
-DETECTION_CYCLES = 44
-"""Clock cycles from a sample taken to its event in the banks of the microcircuits, at most; an access in
-between included."""
+_GAIN_BITS = 12
+_SAMPLE_CYCLES, _DETECTION_CYCLES = 20, 44
+"""Clock cycles of the detection for a gain of so many bits; each more takes a cycle more."""
 
 
 def electrode_settings(config: ChipConfig) -> list[ChannelDetection]:
@@ -70,6 +68,11 @@ class ChipTiming(FrameTiming):
 
     Attributes
     ----------
+    sample_cycles : int
+        After so many the gateware's detection takes the next sample, at most.
+    detection_cycles : int
+        From a sample taken to its event in the banks of the microcircuits, at most; an access in between
+        included.
     blanked_cycle : int
         From the start of a step's last frame until the microcircuits begin to be told that it was blanked.
     tick_cycle : int
@@ -88,21 +91,25 @@ class ChipTiming(FrameTiming):
         circuits = len(config.electrodes.pn)
         used = sorted((*config.electrodes.pn, *config.electrodes.io))
         last_result = max(self.result_cycle(electrode) for electrode in used)
-        waiting = (config.amplifier.chips - 1) * SAMPLE_CYCLES  # the results of all chips come at once
-        if waiting + SAMPLE_CYCLES > self.command_cycles:
+        more = max(config.formats.detection_gain.width - _GAIN_BITS, 0)
+        self.sample_cycles, self.detection_cycles = _SAMPLE_CYCLES + more, _DETECTION_CYCLES + more
+        chips, clock_hz = config.amplifier.chips, config.time.clock_hz
+        waiting = (chips - 1) * self.sample_cycles  # the results of all chips come at once
+        if waiting + self.sample_cycles > self.command_cycles:
             raise ConfigError(
-                f"amplifier.chips = {config.amplifier.chips}: their samples take "
-                f"{waiting + SAMPLE_CYCLES} cycles, "
-                f"limit is {self.command_cycles} at time.clock_hz = {config.time.clock_hz:g}"
+                f"amplifier.chips = {chips}: detection takes {waiting + self.sample_cycles} cycles for a "
+                f"sample of each, limit is a command's {self.command_cycles} at time.clock_hz = {clock_hz:g}"
             )
-        self.blanked_cycle = last_result + waiting + DETECTION_CYCLES
+        self.blanked_cycle = last_result + waiting + self.detection_cycles
         self.tick_cycle = self.blanked_cycle + circuits + 1
         self.decision_cycles = self.tick_cycle + CYCLES_PER_CHANNEL - last_result
-        latest = self.frame_cycles + self.first_result_cycle
+        # A step ends before the next one's first sample, and before the next one ends.
+        step = self.frame_cycles * self.frames_per_step
+        latest = min(self.frame_cycles + self.first_result_cycle, step)
         if self.tick_cycle >= latest:
             raise ConfigError(
-                f"time.clock_hz = {config.time.clock_hz:g}: the samples of a step take {self.tick_cycle} "
-                f"cycles from its last frame on, limit is {latest - 1}"
+                f"time.clock_hz = {clock_hz:g}: the samples of a step take {self.tick_cycle} cycles from its "
+                f"last frame on, limit is {latest - 1}"
             )
 
     def trigger_cycle(self, step: int, circuit: int) -> int:

@@ -3,7 +3,8 @@
 //
 //   first, out: flags[32] as below; then, if the front end runs, the registers of each amplifier chip, 18 bytes each
 //   in:   frames[32] control[32], then for each frame the codes of all electrodes, 16 bits each;
-//         control: 1 arm, 2 heartbeat in every frame, 4 emergency stop, 8 amplifier chips unplugged
+//         control: 1 arm, 2 heartbeat in every frame, 4 emergency stop, 8 amplifier chips unplugged,
+//         16 front end disabled; a frame after it has come up again begins with it
 //   out:  for each frame the clock cycles with the cathodic and with the anodic output on, 16 bits each; then flags[32]:
 //         1 train, 2 running, 4 armed, 8 lost a step or misplaced a frame, amplifier fault << 8, stimulation fault << 16
 //
@@ -39,9 +40,9 @@ int main(int argc, char **argv) {
 
     VerilatedContext context;
     Vchip_bench top(&context);
-    uint32_t frame = 0, step = 0, sampled = 0;
+    uint32_t frame = 0, step = 0, ticks = 0, sampled = 0;
     uint64_t cycle = 0;
-    bool levels[3] = {false, false, false}, wrong = false;
+    bool levels[3] = {false, false, false}, wrong = false, ran = true;
 
     auto rising = [&] {
         top.clk = 1;
@@ -64,10 +65,11 @@ int main(int argc, char **argv) {
             put<uint32_t>(detections, top.detected_electrode);
         }
         if (top.delivered) {
-            put(delivered, step);
+            put(delivered, ticks);
             put<uint16_t>(delivered, top.delivered_channel);
             put<uint16_t>(delivered, top.delivered_kind);
         }
+        if (top.tick) ticks++;  // what comes in its own cycle is the old step's
         if (top.recalibrated) {
             put<uint32_t>(recalibrations, step + 1);
             put<uint16_t>(recalibrations, top.recalibrated_channel);
@@ -109,6 +111,7 @@ int main(int argc, char **argv) {
         if (fread(codes.data(), 2, codes.size(), stdin) != codes.size()) return 1;
         top.emergency_stop = control >> 2 & 1;
         top.present = !(control >> 3 & 1);
+        top.enable = !(control >> 4 & 1);
         for (uint32_t n = 0; n < frames; n++, frame++) {
             auto *words = (uint16_t *)&top.codes;
             for (int e = 0; e < CHIPS * CHANNELS; e++)
@@ -118,7 +121,9 @@ int main(int argc, char **argv) {
             top.arm = n == 0 && (control & 1);
             top.eval();
             for (int c = 0; c < FRAME_CYCLES; c++, cycle++) {
-                if (top.running && (bool)top.frame != (c == 0)) wrong = true;
+                if (top.frame && !ran) c = 0;
+                ran = top.running;
+                if (ran && (bool)top.frame != (c == 0)) wrong = true;
                 const bool now[3] = {(bool)top.cathodic, (bool)top.anodic, (bool)top.stimulate};
                 for (uint32_t signal = 0; signal < 3; signal++) {
                     if (signal < 2) on[n * 2 + signal] += now[signal];

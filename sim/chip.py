@@ -44,6 +44,7 @@ class Control(IntFlag):
     HEARTBEAT = 2
     EMERGENCY_STOP = 4
     UNPLUGGED = 8
+    DISABLED = 16
 
 
 def chip_verilog(config: ChipConfig) -> str:
@@ -114,7 +115,7 @@ class RtlChip:
         self.steps = 0
         self.control = Control.HEARTBEAT
         self._on = np.zeros((1, 2))
-        self._train = False
+        self._train = self._interrupted = False
         program = build_chip(config)
         self._folder = tempfile.TemporaryDirectory(prefix="microzone-")
         self._process = subprocess.Popen(
@@ -149,7 +150,8 @@ class RtlChip:
         frames, done = self.timing.frames_per_step, 0
         while done < frames:
             # No pulse can begin between two ticks unless a train is in progress once the first frame is over.
-            count = 1 if self._train or not done else frames - done
+            # After an outage the chip's steps begin anywhere within these.
+            count = 1 if self._train or self._interrupted or not done else frames - done
             on = np.zeros((count, 2))
             on[0] = self._on[-1]
             self._on = self._run(source(on))
@@ -177,6 +179,7 @@ class RtlChip:
         self._train, self.running, self.armed = (bool(flags >> bit & 1) for bit in range(3))
         self.amplifier_fault = AmplifierFault(flags >> 8 & 0xFF)
         self.stimulation_fault = InterlockFault(flags >> 16 & 0xFF)
+        self._interrupted |= not self.running
         if flags >> 3 & 1:
             raise BenchFailure(f"step {self.steps}: a step lost, a frame out of place, or an event rejected")
 
@@ -211,7 +214,7 @@ class RtlChip:
         weight[at] = signed_words(commits["weight"], self.config.formats.weight)
         cr[at] = commits["cr"] != 0
         record = ChipRecord(
-            detections=_columns(detections),
+            detections=_columns(detections[np.lexsort((detections["electrode"], detections["frame"]))]),
             blanked_frames=self._log("blanked", np.dtype("<u4")).astype(np.int64),
             pn=given(EventKind.PN),
             io=given(EventKind.IO),

@@ -10,6 +10,7 @@ from ..golden_model.amplifier import amplifier_registers
 from ..golden_model.chip import Chip, ChipFixed, ChipFloat, ChipResponse, ChipTiming, Source
 from ..golden_model.config import ChipConfig, ConfigError
 from ..golden_model.preparation import Preparation
+from ..golden_model.stimulation import StimulationTiming
 from .amplifier import AnaloguePath
 from .chip import RtlChip
 from .chip_record import ChipRecord
@@ -97,6 +98,7 @@ def with_slowest_clock(config: ChipConfig) -> ChipConfig:
         try:
             slower = config.replace(time={"clock_hz": cycles * rate})
             ChipTiming(slower)
+            StimulationTiming(slower)
         except ConfigError:
             continue
         return slower

@@ -139,14 +139,20 @@ def detection_scenarios(
 
 
 def _writes(parameters: DetectionParameters, rng: np.random.Generator, frames: int) -> list[DetectionWrite]:
-    """Any word to any row of any electrode, each row at least once where there is the time."""
+    """Any word to any row of any electrode, each row at least once where there is the time.
+
+    One in four has bits beyond the format of its row.
+    """
     rows = parameters.rows
+    widest = max(parameters.row_format(row).width for row in rows)
     writes = []
     for index in range(max(frames // 5, 2 * len(rows))):
         row = rows[index % len(rows)]
         fmt = parameters.row_format(row)
         # Of any size, so that short waits and small gains are met as often as long and large ones.
         word = int(rng.integers(fmt.raw_min, fmt.raw_max, endpoint=True)) >> int(rng.integers(fmt.width))
+        if rng.random() < 0.25:
+            word = int(rng.integers(1 << widest))
         frame, electrode = int(rng.integers(frames)), int(rng.integers(parameters.electrodes))
         writes.append(DetectionWrite(frame, electrode, row, word))
     return sorted(writes, key=lambda write: write.frame)

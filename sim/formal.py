@@ -119,7 +119,9 @@ class InterlockProperties:
         self.was_single = was_single
         asked = self._before(interlock.monophasic, "monophasic")
         self.single = Mux(starts & (self.new_train | ~self.whole), asked, was_single)
-        # Since a sign of life, while armed.
+        # Since a sign of life, while armed; a rise of the host's.
+        self.was_arm = self._before(ports.arm, "arm")
+        self.was_heartbeat = self._before(ports.heartbeat, "heartbeat")
         self.heartbeat = self._counter("heartbeat", timing.watchdog + 1)
         self.tick = self._counter("tick", timing.tick_timeout + 1)
         m.d.sync += [
@@ -132,7 +134,7 @@ class InterlockProperties:
             was_single.eq(self.single),
         ]
         for signal, sign, most in (
-            (self.heartbeat, ports.heartbeat, timing.watchdog + 1),
+            (self.heartbeat, ports.heartbeat & ~self.was_heartbeat, timing.watchdog + 1),
             (self.tick, ports.tick, timing.tick_timeout + 1),
         ):
             m.d.sync += signal.eq(Mux(~armed | sign, 0, self._next(signal, most)))
@@ -159,7 +161,8 @@ class InterlockProperties:
         cathodic, anodic, armed = ports.cathodic, ports.anodic, ports.armed
         fault = Value.cast(ports.fault)
         was_fault, was_armed = self._before(fault, "fault"), self._before(armed, "armed")
-        was_reset, was_arm = self._before(self.reset, "reset"), self._before(ports.arm, "arm")
+        was_reset = self._before(self.reset, "reset")
+        was_arm = self.was_arm & ~self._before(self.was_arm, "arm_before")
         was_stopped = self._before(ports.emergency_stop | ports.amplifier_fault | ports.disarm, "stopped")
         unsafe = ports.emergency_stop | self.reset
         none = InterlockFault.NONE.value
@@ -243,6 +246,8 @@ class InterlockProperties:
             ("shape", left_alone & ~rises, i.single == self.was_single),
             ("shape of a start", self.starts, i.single == self.single),
             ("one shape", i.delivered_anodic, ~i.single),
+            ("arm", ~i.arm_before, ~self.was_arm),
+            ("heartbeat before", armed, i.heartbeat_before == self.was_heartbeat),
             ("heartbeat", armed, self.heartbeat == i.without_heartbeat),
             ("tick", armed, self.tick == i.without_tick),
         ):

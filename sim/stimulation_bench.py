@@ -56,7 +56,7 @@ def run_stimulation(
     steps : int
         One set of random settings, with a few trains, for each 50.
     waves : Path, optional
-        Not looked at.
+        None are recorded: refused.
     report : callable
         Told what passed.
 

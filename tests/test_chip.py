@@ -13,7 +13,7 @@ from microzone.gateware import chip as gateware
 from microzone.gateware.amplifier import AmplifierFault
 from microzone.gateware.chip import Chip
 from microzone.gateware.interlock import InterlockFault
-from microzone.golden_model.chip import ChipFixed, ChipFloat, ChipTiming
+from microzone.golden_model.chip import ChipFixed, ChipFloat, ChipTiming, Source
 from microzone.golden_model.config import ChipConfig, ConfigError
 from microzone.golden_model.detection import detection_score
 from microzone.golden_model.events import Events
@@ -218,6 +218,15 @@ REFUSED = [
     ({"time": {"clock_hz": 24.01e6}}, "time.clock_hz"),
     ({"amplifier": {"rate_hz": 20300.0}}, "whole number"),
     ({"amplifier": {"chips": 4}, "time": {"clock_hz": 6e6}}, "amplifier.chips = 4"),
+    (
+        {
+            "time": {"step_s": 4e-5, "clock_hz": 4e6},
+            "trace": {"duration_s": 0.012},
+            "noi": {"delay_s": 0.004},
+            "eligibility": {"delay_s": 0.004},
+        },
+        "the samples of a step take 205 cycles",
+    ),
 ]
 
 
@@ -273,6 +282,42 @@ def test_a_fault_in_mid_session_ends_the_stimulation(name: str) -> None:
             rtl.step(source)
         assert not any(shares.any() for shares in on), "a pulse after the fault"
         assert not rtl.armed and rtl.stimulation_fault == stimulation_fault, "the reason is kept"
+
+
+def test_what_was_heard_before_an_outage_triggers_nothing_after_it() -> None:
+    config = make(weight={"initial": 0.1})
+    preparation = Preparation(config, protocol(6), 3)
+    pulses: list[int] = []
+
+    with RtlChip(config) as rtl:
+        path = AnaloguePath(rtl.registers, config.amplifier.rate_hz, config.amplifier.electrodes, 3)
+
+        def heard(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
+            pulses.append(np.count_nonzero(shares))
+            return path.convert(preparation.record(shares))
+
+        def silence(shares: npt.NDArray[np.float64]) -> npt.NDArray[np.int16]:
+            pulses.append(np.count_nonzero(shares))
+            return np.zeros((len(shares), 2), np.int16)
+
+        def run(steps: int, source: Source, control: Control) -> None:
+            rtl.control = control
+            for _ in range(steps):
+                rtl.step(source)
+
+        while not any(pulses):  # to the middle of a train, and of a trace
+            run(1, heard, Control.HEARTBEAT)
+        run(20, silence, Control.HEARTBEAT | Control.UNPLUGGED)
+        assert not rtl.running and not rtl.armed
+        run(config.trace_steps, silence, Control.HEARTBEAT | Control.DISABLED)
+        run(10, silence, Control.HEARTBEAT)
+        assert rtl.running and rtl.amplifier_fault is AmplifierFault.NONE and not rtl.armed
+        run(1, silence, Control.HEARTBEAT | Control.ARM)
+        pulses.clear()
+        run(100, silence, Control.HEARTBEAT)
+        assert rtl.armed and not any(pulses), "a response to what came before the outage"
+        run(3000, heard, Control.HEARTBEAT)
+        assert rtl.armed and any(pulses), "it works again"
 
 
 def test_real_recording_through_amplifier_spi_and_gateware(recording: Path) -> None:

@@ -81,13 +81,18 @@ INTERLOCK = {
     "not armed": ("passes = self.armed & ~cause", "passes = ~cause"),
     "a fault's cycle": ("self.armed & ~cause & ~self.disarm", "self.armed & ~self.disarm"),
     "the last cause counts": (
-        "with m.If((self.armed | self.arm) & (self.fault == InterlockFault.NONE)):",
-        "with m.If(self.armed | self.arm):",
+        "with m.If((self.armed | arms) & (self.fault == InterlockFault.NONE)):",
+        "with m.If(self.armed | arms):",
     ),
-    "arm before disarm": ("m.Elif(self.disarm)", "m.Elif(self.disarm & ~self.arm)"),
+    "arm before disarm": ("m.Elif(self.disarm)", "m.Elif(self.disarm & ~arms)"),
     "arming leaves the fault": (", self.fault.eq(InterlockFault.NONE)]", "]"),
     "reset instead of rest": ('{"reset_less": True}', '{"reset_less": False}'),
     "shape may change in a train": ("self.fresh | ~self.resting):", "1):"),
+    "a stuck arm arms again": ("arms = self.arm & ~self.arm_before", "arms = self.arm"),
+    "a stuck heartbeat is a host": (
+        "self.heartbeat & ~self.heartbeat_before, timing",
+        "self.heartbeat, timing",
+    ),
     "armed at power-up": ('"armed": Out(1)', '"armed": Out(1, init=1)'),
     "enable by request only": ("(either | self.enable_request)", "self.enable_request"),
     "rest counted from the cathodic phase": (

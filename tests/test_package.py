@@ -9,6 +9,8 @@ import sysconfig
 import zipfile
 from pathlib import Path
 
+from microzone.gateware.toolchain import find_tool
+
 ROOT = Path(__file__).resolve().parents[1]
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 
@@ -44,9 +46,9 @@ def test_the_wheel_installs_and_imports_from_another_folder(tmp_path: Path) -> N
     path = os.pathsep.join([str(site), sysconfig.get_path("purelib")])
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    subprocess.run(
-        [sys.executable, "-S", "-c", check], cwd=elsewhere, env={**os.environ, "PYTHONPATH": path}, check=True
-    )
+    # Without its site the interpreter does not know where pip has put Yosys.
+    environment = {**os.environ, "PYTHONPATH": path, "YOSYS": find_tool("yosys")}
+    subprocess.run([sys.executable, "-S", "-c", check], cwd=elsewhere, env=environment, check=True)
 
 
 def test_the_golden_model_needs_no_hardware_tools() -> None:

@@ -12,14 +12,14 @@ import numpy.typing as npt
 from rich.console import Console
 
 from ..golden_model.chip import ChipTiming
-from ..golden_model.config import ChipConfig
+from ..golden_model.config import ChipConfig, ConfigError
 from ..golden_model.events import Events, FileError, Result, atomic_write
 from ..golden_model.fixed import to_real
 from ..golden_model.preparation import Preparation
 from ..golden_model.protocol import Protocol
 from ..golden_model.recording import read_recording
 from ..sim.chip import build_chip
-from ..sim.chip_record import ChipRecord
+from ..sim.chip_record import OUTPUTS, ChipRecord
 from ..sim.closed_loop import ChipModel, run_closed_loop
 from .figures import draw_session
 from .output import make_folder, progress_bar, write_json
@@ -86,7 +86,10 @@ class ChipSession:
         console: Console,
     ) -> ChipSession:
         """Run it, with a progress bar."""
-        preparation = Preparation(config, protocol, seed, io_background=io_background)
+        try:
+            preparation = Preparation(config, protocol, seed, io_background=io_background)
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
         steps = preparation.n_frames // ChipTiming(config).frames_per_step
         with progress_bar(model, steps, console) as advance:
             record = run_closed_loop(model, config, preparation, seed, progress=advance)
@@ -128,10 +131,9 @@ class ChipSession:
         rate_hz, step_s = self.config.amplifier.rate_hz, self.config.time.step_s
         seconds = self.n_steps * step_s
         found = record.detections[record.detections[:, 1] == self.config.electrodes.io[_CIRCUIT], 0]
-        is_start = (record.edges[:, 1] == 0) & (record.edges[:, 2] == 1)
-        pulses = record.edges[is_start, 0] // timing.frame_cycles
-        rest = self.config.stimulation.limits.rest_s * rate_hz
-        trains = int(np.count_nonzero(np.diff(pulses, prepend=-np.inf) > rest))
+        rises = record.edges[record.edges[:, 2] == 1]
+        pulses = rises[rises[:, 1] == OUTPUTS.index("cathodic"), 0] // timing.frame_cycles
+        trains = int(np.count_nonzero(rises[:, 1] == OUTPUTS.index("enable")))
         unblanked = np.count_nonzero(~record.blanked) * step_s
         heard = np.count_nonzero(record.io[:, _CIRCUIT] & ~record.blanked)
         facts = {

@@ -215,7 +215,7 @@ def session(
     from .chip_session import ElectrodeRecording, run_session
 
     chip = load_config(config)
-    chip = chip.replace(time={"clock_hz": clock}) if clock else with_slowest_clock(chip)
+    chip = chip.replace(time={"clock_hz": clock}) if clock is not None else with_slowest_clock(chip)
     recording = ElectrodeRecording(io_recording, io_channel, io_rate, io_microvolts) if io_recording else None
     report = run_session(
         model.value,

@@ -418,6 +418,7 @@ async def reset_in_mid_train(dut: Any) -> None:
         assert await bench.trigger(), f"the rest is over; {bench.seed}"
         await bench.idle(LATENCY + bench.rng.randrange(bench.model.settings.duration))
         await bench.reset()
+        await bench.idle(1)  # arming counts by its rise
         await bench.arm()
         while not await bench.trigger():
             pass
