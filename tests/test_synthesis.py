@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 import pytest
-from microzone.boards.synthesis import CLOCK_HZ, calibrated_config, microcircuit_cost
+from microzone.boards.synthesis import CLOCK_HZ, calibrated_config, chip_cost, microcircuit_cost
 from microzone.gateware.toolchain import ToolError, find_tool
 from microzone.golden_model import ChipConfig
 
@@ -35,6 +35,14 @@ def test_64_channels_and_no_dsp_fit_too() -> None:
     many = microcircuit_cost(ChipConfig.make(), 64)
     assert many.logic_cells < many.logic_cells_available and many.rams <= 30
     assert microcircuit_cost(ChipConfig.make(), dsp=False).dsps == 0
+
+
+@pytest.mark.slow
+def test_a_chip_of_two_electrodes_fits_too() -> None:
+    cost = chip_cost(ChipConfig.make())
+    print(f"\nchip: {cost}")
+    assert cost.logic_cells < cost.logic_cells_available and cost.dsps <= 8 and cost.rams <= 30
+    assert cost.fmax_hz >= CLOCK_HZ
 
 
 def test_a_missing_tool_says_how_to_get_it() -> None:
