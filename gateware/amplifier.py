@@ -136,10 +136,10 @@ class Amplifier(wiring.Component):
     """Sets up the amplifier chips, then samples all their electrodes, frame after frame.
 
     Commands, registers and timing: ``golden_model.amplifier`` and its source. Set-up: 100 µs; find the
-    delay of
-    each chip's MISO, which is the middle of those at which it says INTAN; check which chip it is; write the
-    registers and read them back; 100 µs; CALIBRATE and nine dummies. In every frame a letter of INTAN and a
-    register are read again; their answers come before the first result of the next frame.
+    delay of each chip's MISO, which is the middle of those at which it says INTAN (of two, as where half a
+    period of SCLK is one cycle, the shorter); check which chip it is; write the registers and read them
+    back; 100 µs; CALIBRATE and nine dummies. In every frame a letter of INTAN and a register are read again;
+    their answers come before the first result of the next frame.
 
     Parameters
     ----------
@@ -150,7 +150,8 @@ class Amplifier(wiring.Component):
     timing : FrameTiming
         When, within a frame, what happens.
     setup_cycles : int
-        From the first cycle with `enable` to the first frame.
+        From the first cycle with `enable` to the first frame; plus the rest of the command at the pins, where
+        there is one.
 
     Members
     -------

@@ -126,11 +126,12 @@ class Detection(DetectionTiming, wiring.Component):
     events : Out(electrode_stream(electrodes))
         Valid in the cycle of the sample's commit. While one is not taken the detection stands still.
     access : In(stream of detection_access_layout(parameters))
-        Read or write a parameter, between samples: what is written counts from the next sample on. Samples
-        go first, so that an access waits until there is neither one within nor one offered; it then holds
-        a sample up by one cycle at most.
+        Read or write a parameter, between samples: what is written counts from the next sample on; bits
+        beyond the format of its row are dropped. Samples go first, so that an access waits until there is
+        neither one within nor one offered; it then holds a sample up by one cycle at most.
     readback : Out(stream of the word)
-        Answer to each read, in order. A further read waits until it is taken.
+        Answer to each read, in order, a signed word with its sign in all bits above. A further read waits
+        until it is taken.
     commit : Out
         Every signal of a sample, valid for the one cycle that ends it: for benches and telemetry.
     busy : Out(1)
@@ -287,6 +288,14 @@ class Detection(DetectionTiming, wiring.Component):
             self.events.payload.electrode.eq(electrode),
         ]
 
+        # A written word in the format of its row: what is beyond is dropped.
+        fitted: Any = request.word
+        for fmt in dict.fromkeys(given.row_format(row) for row in given.rows):
+            if fmt.width < len(request.word):
+                of_format = Cat(request.row == row for row in given.rows if given.row_format(row) == fmt)
+                cut = request.word[: fmt.width]
+                fitted = Mux(of_format.any(), cut.as_signed() if fmt.signed else cut, fitted)
+
         exists = Cat(request.row == row for row in given.rows).any()
         reaches = (request.electrode < self.electrodes) & exists
         is_tap = request.row >= DetectionRow.FIRST_B0
@@ -336,7 +345,7 @@ class Detection(DetectionTiming, wiring.Component):
                 m.d.comb += [self.busy.eq(0), accessing.eq(1), self.access.ready.eq(1)]
                 m.d.comb += [
                     write.addr.eq(Cat(request.row[:TABLE_BITS], request.electrode)),
-                    write.data.eq(request.word),
+                    write.data.eq(fitted),
                     write.en.eq(request.write & reaches & ~is_tap),
                 ]
                 with m.If(~request.write):

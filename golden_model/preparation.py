@@ -45,6 +45,9 @@ _COUNT_UV = 0.195
 """One count of the amplifier, for the search for complex spikes in a recording."""
 _BEFORE_S, _AFTER_S, _FADE_S = 0.004, 0.008, 0.001
 """What is cut out of a recording around a detection."""
+_GOLDEN = (math.sqrt(5) - 1) / 2
+"""Of a recording, from where one microcircuit begins to where the next one does: any number of them is well
+apart."""
 _PN_EVENTS, _IO_EVENTS, _NOISE, _PN_UNITS, _IO_UNITS = range(5)
 """Streams of randomness."""
 _US, _EVOKED, _SPONTANEOUS = range(3)
@@ -72,7 +75,7 @@ class Preparation:
         A recording in microvolts at the amplifier's rate, repeated without end, in place of noise, units and
         spontaneous complex spikes of the IO electrodes. Evoked ones are copies of those that the detector of
         the IO finds in it, or, where it finds none, those of the settings. Microcircuits begin at different
-        places.
+        places, each of them the golden ratio of the recording's length after the one before.
 
     Attributes
     ----------
@@ -145,7 +148,8 @@ class Preparation:
             rng = self._rng(_PN_EVENTS, circuit)
             latency = latencies(self.cs.size, how.pn_latency, pn.window_s, rng)
             onset = self.cs * self.frames_per_step + np.rint(latency * self.rate_hz).astype(np.int64)
-            self._evoked_pn.append(onset[rng.random(onset.size) < pn.tdr])
+            # In the order of frames: after stimuli close to each other the later response may begin first.
+            self._evoked_pn.append(np.sort(onset[rng.random(onset.size) < pn.tdr]))
             self._spontaneous_pn.append(
                 refractory_events(self.n_frames, self.rate_hz, pn.far_hz, 0.0, self._pn_rates, rng)
             )
@@ -221,7 +225,7 @@ class Preparation:
         for electrode, rng in enumerate(self._noise):
             if self._background is not None and electrode in io:
                 size = self._background.size
-                first = start + io.index(electrode) * size // len(io)
+                first = start + int(io.index(electrode) * _GOLDEN % 1 * size)
                 buffer[:_BLOCK, electrode] += self._background[np.arange(first, first + _BLOCK) % size]
             else:
                 buffer[:_BLOCK, electrode] += self._noise_uv * rng.standard_normal(_BLOCK)

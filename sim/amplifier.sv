@@ -8,7 +8,7 @@ module rhd2000 (
     output miso,
     input present,              // plugged in; out and in again is a power-up
     input [1:0] line_unplugged, // MISO of a chip that is not there: 0 low, 1 high, 2 garbage
-    input brown_out,            // rising: registers and calibration are lost, nothing else
+    input brown_out,            // rising: registers and calibration are lost, nothing else; low before CS rises
     input [7:0] chip_id, amplifiers,
     input [32*16-1:0] codes,    // what converting each input gives; sampled as CS falls after its CONVERT
     output [18*8-1:0] registers,
@@ -64,10 +64,12 @@ module rhd2000 (
             for (r = 0; r < 18; r = r + 1) kept[r] <= 8'h00;
             calibrated <= 0;
             calibration_left <= 0;
-            converts <= 0;
-            answer <= 0;
-            answer_before <= 0;
-            input_number <= 0;
+            if (!present) begin
+                converts <= 0;
+                answer <= 0;
+                answer_before <= 0;
+                input_number <= 0;
+            end
         end else begin
             answer_before <= converts ? sampled : answer;
             answer <= nothing;

@@ -15,6 +15,7 @@ from .simulators import CocotbSimulator, Design, Simulator
 
 __all__ = ["amplifier_design", "run_amplifier"]
 
+_CHIPS = 2
 _SLOW_CLOCK_HZ = 24e6
 _FAST_CLOCK_HZ = 48e6
 _SLOW_CLOCK_COMMANDS = 20
@@ -55,7 +56,7 @@ def run_amplifier(
     simulator: Simulator,
     *,
     channels: int = 2,
-    chips: int = 2,
+    chips: int = _CHIPS,
     config_name: str = "default",
     clock_hz: float | None = None,
     seed: int = 1,
@@ -98,12 +99,22 @@ def run_amplifier(
     if waves is not None:
         raise ConfigError("--waves: the bench of the amplifier records none")
     slow = channels + 2 <= _SLOW_CLOCK_COMMANDS
+    default_clock_hz = _SLOW_CLOCK_HZ if slow else _FAST_CLOCK_HZ
     config = CONFIGS[config_name].replace(
-        time={"clock_hz": clock_hz or (_SLOW_CLOCK_HZ if slow else _FAST_CLOCK_HZ)},
+        time={"clock_hz": clock_hz or default_clock_hz},
         amplifier={"chips": chips, "channels": channels, "rate_hz": 30e3},
     )
     if not isinstance(simulator, CocotbSimulator):
         raise ConfigError(f"{simulator.name}: runs no cocotb, take another simulator")
+    again = (
+        f"microzone sim amplifier --simulator {simulator.name} --channels {channels} "
+        f"--config {config_name} --seed {seed} --steps {steps}"
+    )
+    # What the command line does not offer.
+    if chips != _CHIPS:
+        again += f"; with {chips} chips"
+    if config.time.clock_hz != default_clock_hz:
+        again += f"; at {config.time.clock_hz / 1e6:g} MHz"
     with tempfile.TemporaryDirectory(prefix="microzone-") as folder:
         simulator.run(
             amplifier_design(config, verilog),
@@ -113,10 +124,7 @@ def run_amplifier(
             environment={
                 "MICROZONE_CONFIG": config.to_toml(),
                 "MICROZONE_FRAMES": str(max(steps // 5, 2)),
-                "MICROZONE_AGAIN": (
-                    f"microzone sim amplifier --simulator {simulator.name} --channels {channels} "
-                    f"--config {config_name} --seed {seed} --steps {steps}"
-                ),
+                "MICROZONE_AGAIN": again,
             },
         )
     report(

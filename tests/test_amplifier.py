@@ -101,12 +101,16 @@ def test_bench_passes_at_other_sizes(channels: int, clock_hz: float) -> None:
 
 
 MUTANTS = {
-    "eight dummies": (front_end, "[dummy] * CALIBRATION_DUMMIES", "[dummy] * (CALIBRATION_DUMMIES - 1)"),
+    "eight dummies": (front_end, "[calibrate_command(), *[dummy] * CALIBRATION_DUMMIES]", "[dummy, calibrate_command(), *[dummy] * (CALIBRATION_DUMMIES - 1)]"),
     "no letter is checked": (front_end, "_Answer.READ: (high != 0) | (low != answered.byte)", "_Answer.READ: high[0] & ~high[0]"),
     "any chip fits": (front_end, "(high != 0) | ~known", "high != 0"),
     "few amplifiers fit": (front_end, "(low < amplifier.channels)", "(low < 1)"),
     "results are overwritten": (front_end, "overrun = arrives & (waiting > taken)", "overrun = arrives & 0"),
-    "the earliest delay, not the middle": (front_end, "(earliest + trial + 1) >> 1", "earliest - 0 * trial + 1"),
+    "a tap outside the eye": (front_end, "(earliest + trial + 1) >> 1", "earliest - 0 * trial + 1"),
+    "the register is not compared": (front_end, "kind.eq(Mux(converts, _Answer.SAMPLE, of_command))", "kind.eq(Mux(converts, _Answer.SAMPLE, Mux(slot == frame_commands - 1, _Answer.ANY, of_command)))"),
+    "always the same letter": (front_end, "[letter.eq(letter + 1), register.eq(register + 1)]", "[letter.eq(0), register.eq(register + 1)]"),
+    "always the same register": (front_end, "[letter.eq(letter + 1), register.eq(register + 1)]", "[letter.eq(letter + 1), register.eq(where[Stretch.CHECK].start)]"),
+    "set-up begins within a command": (front_end, "with m.If(~master.busy):", "with m.If(~master.busy | 1):"),
     "a frame is a cycle short": (front_end, "elapsed == timing.frame_cycles - 1", "elapsed == timing.frame_cycles - 2"),
     "the answer of one command before": (front_end, "answered.eq(before)", "answered.eq(sent)"),
     "CS rises early": (spi, "halves == last_edge + 1", "halves == last_edge"),

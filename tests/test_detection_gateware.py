@@ -17,7 +17,7 @@ import scipy.io
 from amaranth.sim import Simulator as AmaranthSimulator
 from microzone.gateware import bandpass, detection
 from microzone.golden_model import ChipConfig, ConfigError
-from microzone.golden_model.detection import SIGNALS
+from microzone.golden_model.detection import SIGNALS, DetectorFixed
 from microzone.golden_model.detection_parameters import DetectionRow
 from microzone.golden_model.events import Events
 from microzone.sim import detection_replay
@@ -50,11 +50,18 @@ MUTATIONS = {
         "rectified = Mux(deviation[-1], opposite, deviation)[: state.width]",
     ),
     "accesses reach the state": (detection, "request.write & reaches & ~is_tap", "request.write & ~is_tap"),
+    "words are kept whole": (detection, "write.data.eq(fitted)", "write.data.eq(request.word)"),
     "y2 is y1": (bandpass, "keep(_Y2, past.data)", "keep(_Y2, y)"),
     "x1 is kept while blanked": (bandpass, "kept.en.eq(~blanked)", "kept.en.eq(1)"),
     "feedback is added": (bandpass, "tap % TAPS in (3, 4)", "tap % TAPS in (3,)"),
     "the second biquad adds to the first": (bandpass, " | (turn == TAPS + _PIPELINE)", ""),
 }
+
+OF_THE_PORTS = {
+    "accesses reach the state": "unknown_addresses",
+    "words are kept whole": "order_gaps_and_accesses.*answer",
+}
+"""Those that the samples do not show, and what in the bench of the ports does."""
 
 
 def usable(name: str) -> CocotbSimulator:
@@ -169,7 +176,7 @@ def test_every_signal_of_every_sample_is_equal(name: str, electrodes: int) -> No
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in MUTATIONS if name != "accesses reach the state"])
+@pytest.mark.parametrize("name", [name for name in MUTATIONS if name not in OF_THE_PORTS])
 def test_a_broken_block_is_found(name: str) -> None:
     with mutant(name) as kind:
         for config_name, electrodes in (("bandpass", 3), ("narrow", 3), ("default", 1)):
@@ -182,9 +189,11 @@ def test_a_broken_block_is_found(name: str) -> None:
     pytest.fail("no scenario tells this mutant from the model")
 
 
-def test_parameters_are_read_back_and_what_is_not_there_is_rejected() -> None:
-    setup = DETECTION_CONFIGS["bandpass"]
+@pytest.mark.parametrize("config_name", ["bandpass", "narrow"])
+def test_parameters_are_read_back_and_what_is_not_there_is_rejected(config_name: str) -> None:
+    setup = DETECTION_CONFIGS[config_name]
     block = detection.Detection(setup.config, setup.settings(3), setup.rate_hz)
+    model = DetectorFixed(setup.config, setup.settings(3), setup.rate_hz)
     rng = np.random.default_rng(5)
     wrong: list[str] = []
 
@@ -200,17 +209,17 @@ def test_parameters_are_read_back_and_what_is_not_there_is_rejected() -> None:
         while ctx.get(block.busy):
             await ctx.tick()
         given = block.parameters
-        words = {(e, row): int(given.words(row)[e]) for row in given.rows for e in range(3)}
-        for _ in range(2):
-            for (electrode, row), word in words.items():
-                width = given.row_format(row).width
-                got = await read(ctx, electrode, row) & ((1 << width) - 1)
-                if got != word & ((1 << width) - 1):
+        width = block.access.payload.word.shape().width
+        places = [(electrode, row) for row in given.rows for electrode in range(3)]
+        for _ in range(4):
+            for electrode, row in places:
+                got, word = await read(ctx, electrode, row), model.read(electrode, row) % (1 << width)
+                if got != word:
                     wrong.append(f"{row.name} of {electrode}: {got:#x}, not {word:#x}")
-            for electrode, row in words:
-                fmt = given.row_format(row)
-                words[electrode, row] = int(rng.integers(fmt.raw_min, fmt.raw_max, endpoint=True))
-                await access(ctx, block, electrode, row, words[electrode, row])
+            for electrode, row in places:
+                word = int(rng.integers(1 << width))  # most have bits beyond the format of the row
+                model.write(electrode, row, word)
+                await access(ctx, block, electrode, row, word)
         assert not ctx.get(block.rejected)
         assert await read(ctx, 3, DetectionRow.GAIN) == 0
         assert ctx.get(block.rejected)
@@ -241,9 +250,12 @@ def test_the_bench_passes_on_icarus(config_name: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_bench_of_the_ports_finds_accesses_that_reach_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    simulator, name = usable("verilator"), "accesses reach the state"
-    with mutant(name) as kind, pytest.raises(BenchFailure, match="unknown_addresses"):
+@pytest.mark.parametrize("name", OF_THE_PORTS)
+def test_the_bench_of_the_ports_finds_what_samples_do_not_show(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulator = usable("verilator")
+    with mutant(name) as kind, pytest.raises(BenchFailure, match=OF_THE_PORTS[name]):
         monkeypatch.setattr(detection_replay, "Detection", kind)
         run_detection(simulator, config_name="default", channels=2, seed=3, steps=20)
 

@@ -26,6 +26,7 @@ CONFIG = ChipConfig.make()
 RATE = CONFIG.amplifier.rate_hz
 PER_STEP = 50
 TWO = ChipConfig.make(amplifier={"channels": 5}, electrodes={"pn": (0, 2), "io": (1, 3)})
+THREE = ChipConfig.make(amplifier={"channels": 6}, electrodes={"pn": (0, 2, 4), "io": (1, 3, 5)})
 NOBODY = Units(number=0, amplitude_uv=0.0, spread=0.0, rate_hz=0.0, response_hz=0.0)
 SILENT = PreparationSettings(background_uv=0.0, pn_units=NOBODY, io_units=NOBODY)
 BUSY = Protocol(
@@ -193,6 +194,21 @@ def test_events_come_as_often_as_the_protocol_says() -> None:
     )
 
 
+def test_responses_are_in_the_order_of_frames_whatever_the_interval() -> None:
+    """With stimuli so close that a response may begin before that to the stimulus before."""
+    protocol = Protocol(trials=(Trial.PAIRED,) * 60, iti_s=(0.02, 0.03), isi_s=0.01)
+    preparation = Preparation(CONFIG, protocol, 3)
+    all_of_them = Preparation(CONFIG, protocol, 3)
+    record(all_of_them)
+    for name in ("evoked_pn", "evoked_io"):
+        (frames,) = getattr(all_of_them, name)
+        assert frames.size > 10 and (np.diff(frames) >= 0).all(), name
+    while preparation.frames < preparation.n_frames:
+        record(preparation, min(1000, preparation.n_frames - preparation.frames))
+        begun = [[at for at in frames if at < preparation.frames] for frames in truth(all_of_them)]
+        assert truth(preparation) == begun, f"after {preparation.frames} frames"
+
+
 def test_a_closed_eyelid_protects_from_the_us() -> None:
     """With the eyelid shut throughout, the share evoked is halved; what is evoked then is evoked without it."""
     protocol = Protocol(trials=(Trial.PAIRED,) * 800, iti_s=(0.4, 0.5))
@@ -231,10 +247,12 @@ def test_the_background_is_white_and_of_the_size_asked_for_in_the_band() -> None
 
 
 def test_microcircuits_are_independent_and_leave_each_other_alone() -> None:
-    one, two = Preparation(CONFIG, BUSY, 6), Preparation(TWO, BUSY, 6)
-    x, y = record(one), record(two)
+    one, two, three = (Preparation(config, BUSY, 6) for config in (CONFIG, TWO, THREE))
+    x, y, z = record(one), record(two), record(three)
     assert np.array_equal(x, y[:, :2]), "a further microcircuit changes nothing of the first"
+    assert np.array_equal(y[:, :4], z[:, :4]), "nor of the second"
     assert truth(one) == [truth(two)[i] for i in (0, 2, 4, 6)]
+    assert truth(two) == [truth(three)[i] for i in (0, 1, 3, 4, 6, 7, 9, 10)]
     for name in ("evoked_pn", "spontaneous_io"):
         first, second = getattr(two, name)
         assert first.size and second.size and not set(first.tolist()) & set(second.tolist())
@@ -412,9 +430,11 @@ def test_a_recording_takes_the_place_of_the_io() -> None:
     for at in preparation.evoked_io[0]:
         covered[at : at + 400] = True
     assert np.abs(evoked[~covered]).max() < 1e-12 and evoked[covered].min() < -150
-    two = Preparation(TWO, BUSY, 1, io_background=background)
-    y = record(two, 100)
-    assert np.array_equal(y[:, 1], background[:100]) and np.array_equal(y[:, 3], background[20_000:20_100])
+    y, z = (record(Preparation(config, BUSY, 1, io_background=background), 30_000) for config in (TWO, THREE))
+    assert np.array_equal(y[:, :4], z[:, :4]), "a further microcircuit changes nothing of the others"
+    # 0.618 of the recording further on, each.
+    for electrode, start in ((1, 0), (3, 24_721), (5, 9_442)):
+        assert np.array_equal(z[:100, electrode], background[start : start + 100]), electrode
 
 
 def test_evoked_events_are_those_of_a_real_recording(recording: Path) -> None:
