@@ -243,11 +243,13 @@ def run_session(
 
 
 def _print(report: dict[str, Any], session: ChipSession, console: Console) -> None:
-    truth = ""
+    heard = f"rate {report['io_rate_hz']:.3f} Hz while heard"
+    olive = f"IO: {report['io_detected']} detections, {heard}"
     if not session.has_recording:
-        truth = (
-            f" of {report['io_true']} events, {report['io_false']} false, {report['io_artefacts']} of these "
-            f"artefacts; true rate {report['io_rate_true_hz']:.3f} Hz"
+        olive = (
+            f"IO: {report['io_detected']} detections of {report['io_true']} events, {report['io_false']} "
+            f"false, {report['io_artefacts']} of these artefacts; {heard}, true "
+            f"{report['io_rate_true_hz']:.3f} Hz"
         )
     lines = [
         f"{report['model']}: {session.preparation.cs.size} trials, {report['seconds']:.0f} s; CRs in "
@@ -255,7 +257,7 @@ def _print(report: dict[str, Any], session: ChipSession, console: Console) -> No
         f"{report['first_well_timed_trial'] or '-'}; w {report['w_last']:.3f} at the end",
         f"stimulation: {report['trains']} trains, {report['pulses']} pulses; IO not heard "
         f"{report['dead_ms_a_train']:.1f} ms a train",
-        f"IO: {report['io_detected']} detections, {report['io_rate_hz']:.3f} Hz while heard{truth}",
+        olive,
     ]
     for line in lines:
         console.print(line, highlight=False)
