@@ -89,7 +89,7 @@ class ChipTiming(FrameTiming):
     def __init__(self, config: ChipConfig) -> None:
         super().__init__(config)
         circuits = len(config.electrodes.pn)
-        used = sorted((*config.electrodes.pn, *config.electrodes.io))
+        used = (*config.electrodes.pn, *config.electrodes.io)
         last_result = max(self.result_cycle(electrode) for electrode in used)
         more = max(config.formats.detection_gain.width - _GAIN_BITS, 0)
         self.sample_cycles, self.detection_cycles = _SAMPLE_CYCLES + more, _DETECTION_CYCLES + more

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from importlib.resources import files
 from pathlib import Path
 
 from ..gateware.amplifier import Amplifier
-from ..gateware.toolchain import to_verilog
 from ..golden_model.config import ChipConfig, ConfigError
+from .kept_verilog import bench_source, kept_verilog
 from .scenarios import CONFIGS
 from .simulators import CocotbSimulator, Design, Simulator
 
@@ -32,14 +31,10 @@ def amplifier_design(config: ChipConfig, verilog: str | None = None) -> Design:
         Of another front end, module ``front_end``.
     """
     front_end = Amplifier(config)
-    here = files(__package__)
     return Design(
         {
-            "front_end.sv": verilog or to_verilog(front_end, "front_end"),
-            **{
-                name: here.joinpath(name).read_text("utf-8")
-                for name in ("amplifier.sv", "amplifier_bench.sv")
-            },
+            "front_end.sv": verilog or kept_verilog(lambda: Amplifier(config), "front_end"),
+            **{name: bench_source(name) for name in ("amplifier.sv", "amplifier_bench.sv")},
         },
         "amplifier_bench",
         parameters={

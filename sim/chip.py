@@ -8,7 +8,6 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from enum import IntFlag
-from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +22,7 @@ from ..gateware.interlock import InterlockFault
 from ..golden_model.chip import ChipTiming, Source
 from ..golden_model.config import ChipConfig
 from .chip_record import ChipRecord
-from .kept_verilog import kept_verilog
+from .kept_verilog import bench_source, kept_verilog
 from .record import BenchFailure, read_recalibrations, signed_words
 from .simulators import PROGRAM, Design, Verilator
 
@@ -60,10 +59,7 @@ def chip_design(config: ChipConfig) -> Design:
         "CHANNELS": amplifier.channels,
         "CIRCUITS": len(config.electrodes.pn),
     }
-    own = {
-        name: files(__package__).joinpath(name).read_text()
-        for name in ("chip.sv", "amplifier.sv", "chip.cpp")
-    }
+    own = {name: bench_source(name) for name in ("chip.sv", "amplifier.sv", "chip.cpp")}
     return Design(
         sources={"core.sv": chip_verilog(config), **own},
         top="chip_bench",

@@ -6,7 +6,6 @@ import itertools
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,8 @@ from ..golden_model.detection import SIGNALS, DetectorFixed
 from ..golden_model.detection_parameters import DetectionParameters, DetectionRow
 from ..golden_model.fixed import QFormat
 from .comparison import describe_word
-from .kept_verilog import kept_verilog
-from .replay import Progress, Signals, _polled
+from .kept_verilog import bench_source, kept_verilog
+from .replay import Progress, Signals, polled
 from .simulators import BenchFailure, CocotbSimulator, Design, Simulator
 
 __all__ = [
@@ -159,7 +158,7 @@ def detection_design(scenario: DetectionScenario, *, waves: bool = False) -> Des
     return Design(
         sources={
             "detection.sv": verilog,
-            "detection_replay.sv": files(__package__).joinpath("detection.sv").read_text(encoding="utf-8"),
+            "detection_replay.sv": bench_source("detection.sv"),
         },
         top="detection_replay",
         parameters={
@@ -237,7 +236,7 @@ def replay_detection(
         plusargs += ["+pressure"] if scenario.pressure else []
         plusargs += [f"+waves={waves.resolve()}"] if waves is not None else []
         bytes_a_frame = (40 if full else 8) * electrodes
-        with _polled(record, bytes_a_frame, progress):
+        with polled(record, bytes_a_frame, progress):
             simulator.replay(
                 detection_design(scenario, waves=waves is not None),
                 folder,

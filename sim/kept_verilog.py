@@ -1,10 +1,11 @@
-"""SystemVerilog of components, kept in the cache: Yosys takes seconds for each."""
+"""Sources of designs: Verilog of components, kept in the cache, and the files of this folder around them."""
 
 from __future__ import annotations
 
 import hashlib
 import os
 from collections.abc import Callable
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ from ..gateware import toolchain
 from ..gateware.toolchain import to_rtlil, to_verilog
 from .simulators import cache_folder
 
-__all__ = ["kept_verilog"]
+__all__ = ["bench_source", "kept_verilog"]
+
+
+def bench_source(name: str) -> str:
+    """Text of a Verilog or C++ file of this folder."""
+    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def kept_verilog(make: Callable[[], Any], name: str) -> str:

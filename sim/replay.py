@@ -7,7 +7,6 @@ import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +20,11 @@ from ..gateware.parameters import Parameter, word_width
 from ..golden_model.config import ChipConfig
 from ..golden_model.microcircuit import SIGNALS, MicrocircuitFixed
 from ..golden_model.recalibration import Outcome, RecalibrationFixed
-from .kept_verilog import kept_verilog
+from .kept_verilog import bench_source, kept_verilog
 from .record import RECORD_BITS, read_recalibrations, read_record, recalibration_rows
 from .simulators import Design, Simulator
 
-__all__ = ["Scenario", "Write", "core_verilog", "expected_signals", "replay", "replay_design"]
+__all__ = ["Scenario", "Write", "core_verilog", "expected_signals", "polled", "replay", "replay_design"]
 
 Signals = dict[str, npt.NDArray[Any]]
 Progress = Callable[[int], None]
@@ -141,7 +140,7 @@ def replay_design(config: ChipConfig, channels: int, *, waves: bool = False) -> 
     return Design(
         sources={
             "microcircuit.sv": core_verilog(config, channels),
-            **{name: _source(name) for name in ("replay.sv", "replay.cpp")},
+            **{name: bench_source(name) for name in ("replay.sv", "replay.cpp")},
         },
         top="replay",
         parameters={
@@ -153,10 +152,6 @@ def replay_design(config: ChipConfig, channels: int, *, waves: bool = False) -> 
         },
         waves=waves,
     )
-
-
-def _source(name: str) -> str:
-    return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def replay(
@@ -228,7 +223,7 @@ def replay(
                 "MICROZONE_AGAIN": f"seed {scenario.seed}, again with: {scenario.again}",
             }
         bytes_a_step = (24 if full else 8) * scenario.channels
-        with _polled(record, bytes_a_step, progress):
+        with polled(record, bytes_a_step, progress):
             simulator.replay(design, folder, plusargs=plusargs, environment=environment)
         signals = read_record(record, scenario.config, scenario.channels, full=full)
         if scenario.config.recalibration.enabled:
@@ -283,7 +278,7 @@ def _write_expected(path: Path, signals: Signals) -> None:
     words.tofile(path)
 
 
-class _polled:  # noqa: N801 - used as a context manager
+class polled:  # noqa: N801 - used as a context manager
     """Tell `progress` how many steps a growing record holds."""
 
     def __init__(self, record: Path, bytes_a_step: int, progress: Progress | None) -> None:

@@ -19,7 +19,6 @@ from ..golden_model.config import ChipConfig, ConfigError, PrecisionWarning
 from ..golden_model.detection import events_in_steps
 from ..golden_model.events import Events, FileError, atomic_write
 from ..golden_model.plasticity_events import CalibrationError
-from ..golden_model.protocol import Protocol, Trial
 from ..sim.simulators import SIMULATORS, BenchFailure, CocotbSimulator, find_simulator
 from .output import check_files, make_folder, progress_bar
 
@@ -213,6 +212,7 @@ def session(
     """The whole chip on a virtual preparation, in closed loop: electrodes in, stimulation out."""
     from ..sim.closed_loop import with_slowest_clock
     from .chip_session import ElectrodeRecording, run_session
+    from .session import paired_then_alone
 
     chip = load_config(config)
     chip = chip.replace(time={"clock_hz": clock}) if clock is not None else with_slowest_clock(chip)
@@ -220,7 +220,7 @@ def session(
     report = run_session(
         model.value,
         chip,
-        make_protocol(paired, cs_alone, iti),
+        paired_then_alone(paired, cs_alone, iti_s=iti),
         seed,
         out,
         recording=recording,
@@ -422,16 +422,6 @@ def doctor(as_json: JsonOption = False) -> None:
         console.print(table)
     if any(finding.needed and finding.version is None for finding in findings):
         raise typer.Exit(1)
-
-
-def make_protocol(paired: int, cs_alone: int, iti_s: tuple[float, float]) -> Protocol:
-    """A protocol of paired, then CS-alone trials; UserError where there can be none."""
-    if paired + cs_alone == 0:
-        raise UserError("--paired and --cs-alone are both 0: needs a trial")
-    try:
-        return Protocol(trials=(Trial.PAIRED,) * paired + (Trial.CS_ALONE,) * cs_alone, iti_s=iti_s)
-    except ValueError as error:
-        raise UserError(str(error)) from None
 
 
 def load_config(path: Path | None) -> ChipConfig:

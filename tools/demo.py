@@ -15,11 +15,12 @@ from ..golden_model.calibration import calibrate
 from ..golden_model.config import ChipConfig, ConfigError
 from ..golden_model.detection import events_in_steps
 from ..golden_model.events import Events, FileError
-from ..golden_model.protocol import TRAINING, Protocol, Trial
+from ..golden_model.protocol import TRAINING, Protocol
 from ..sim.simulators import Simulator
 from .compare import compare_models
 from .detect import RecordedChannel, describe_labels
 from .output import make_folder
+from .session import paired_then_alone
 
 __all__ = ["IO_DRIFT_HZ", "IoRecording", "run_demo"]
 
@@ -103,9 +104,7 @@ def run_demo(
         )
     if paired is None:
         paired = _DRIFTING_PAIRED if adaptive else _PAIRED
-    if paired + cs_alone == 0:
-        raise ConfigError("--paired and --cs-alone are both 0: needs a trial")
-    protocol = Protocol(trials=(Trial.PAIRED,) * paired + (Trial.CS_ALONE,) * cs_alone)
+    protocol = paired_then_alone(paired, cs_alone)
     facts: dict[str, Any] = {
         "seed": seed,
         "paired": paired,

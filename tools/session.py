@@ -12,11 +12,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from ..golden_model.config import ChipConfig
+from ..golden_model.config import ChipConfig, ConfigError
 from ..golden_model.events import Events, Recalibrations, Result
 from ..golden_model.fixed import to_real
 from ..golden_model.microcircuit import MicrocircuitFixed, MicrocircuitFloat
-from ..golden_model.protocol import Score, Trial, score
+from ..golden_model.protocol import Protocol, Score, Trial, score
 from ..golden_model.recalibration import Status
 from ..sim.comparison import RECALIBRATION, first_difference, first_recalibration
 from ..sim.record import recalibration_rows
@@ -32,6 +32,7 @@ __all__ = [
     "behaviour",
     "fixed_recalibrations",
     "float_recalibrations",
+    "paired_then_alone",
     "run_model",
 ]
 
@@ -41,6 +42,16 @@ CONSTANT = "constant"
 """Beside the three: the fixed-point model with the recalibration switched off, as a control."""
 LABELS = {CONSTANT: "fixed, δ constant"}
 """How a result is called where its name does not say it."""
+
+
+def paired_then_alone(paired: int, cs_alone: int, *, iti_s: tuple[float, float] = Protocol.iti_s) -> Protocol:
+    """The protocol of ``--paired`` and ``--cs-alone``; ConfigError where there can be none."""
+    if paired + cs_alone == 0:
+        raise ConfigError("--paired and --cs-alone are both 0: needs a trial")
+    try:
+        return Protocol(trials=(Trial.PAIRED,) * paired + (Trial.CS_ALONE,) * cs_alone, iti_s=iti_s)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
 
 
 def run_model(
