@@ -8,6 +8,7 @@ from typing import Any
 from amaranth.hdl import Cat, Const, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
 
 from ..golden_model.config import ChipConfig
 from ..golden_model.stimulation import StimulationTiming
@@ -30,6 +31,40 @@ class InterlockFault(enum.Enum):
     RATE = 9  # a pulse too early
     DURATION = 10  # a train too long, or the rest after it too short
     UNBALANCED = 11  # more anodic than cathodic, or less when the next pulse may begin
+
+
+class _Stopwatch:
+    """Cycles since it was set, as far as a limit.
+
+    Counted up to a power of two: that the limit is reached is one bit, and takes no comparison.
+
+    Parameters
+    ----------
+    name : str
+    limit : int
+        At least 1. It is reached at power-up; a reset changes nothing.
+    """
+
+    def __init__(self, name: str, limit: int) -> None:
+        self._first = (1 << bits_for(limit - 1)) - limit
+        self.count = Signal(bits_for(limit - 1) + 1, init=self._first + limit, name=name, reset_less=True)
+
+    @property
+    def cycles(self) -> Value:
+        """What it shows: for proofs."""
+        return self.count - self._first
+
+    @property
+    def due(self) -> Value:
+        """Whether the limit is reached."""
+        return self.count[-1]
+
+    def run(self, m: Module, sets: Value, cycles: int = 0) -> None:
+        """Set it to some cycles, in cycles with `sets`; else it goes on."""
+        with m.If(sets):
+            m.d.sync += self.count.eq(self._first + cycles)
+        with m.Elif(~self.due):
+            m.d.sync += self.count.eq(self.count + 1)
 
 
 class Interlock(wiring.Component):
@@ -119,16 +154,17 @@ class Interlock(wiring.Component):
             }
         )
         # Members of the object, so that a proof can say how its own counters relate to these.
-        survives = {"reset_less": True}
-        since, silent, length = timing.period_limit, timing.rest, timing.duration_limit
-        self.since_start = Signal(range(since + 1), init=since, **survives)
-        self.silence = Signal(range(silent + 1), init=silent, **survives)
-        self.train_cycles = Signal(range(length + 1), **survives)
+        self._since_start = _Stopwatch("since_start", timing.period_limit)
+        self._silence = _Stopwatch("silence", timing.rest)
+        self._train = _Stopwatch("train_cycles", timing.duration_limit)
+        self._heartbeat = _Stopwatch("without_heartbeat", timing.watchdog)
+        self._tick = _Stopwatch("without_tick", timing.tick_timeout)
+        self.since_start, self.silence = self._since_start.cycles, self._silence.cycles
+        self.train_cycles = self._train.cycles
+        self.without_heartbeat, self.without_tick = self._heartbeat.cycles, self._tick.cycles
         self.charge = Signal(range(timing.width_limit + 1))
         self.single, self.fresh = Signal(), Signal(init=1)
         self.arm_before, self.heartbeat_before = Signal(init=1), Signal(init=1)
-        self.without_heartbeat = Signal(range(timing.watchdog + 1))
-        self.without_tick = Signal(range(timing.tick_timeout + 1))
         self.delivered_cathodic, self.delivered_anodic, self.delivered_enable = (
             Signal(name=f"delivered_{name}") for name in ("cathodic", "anodic", "enable")
         )
@@ -141,10 +177,13 @@ class Interlock(wiring.Component):
             cathodic.eq(self.cathodic_request),
             anodic.eq(self.anodic_request),
             either.eq(cathodic | anodic),
-            self.resting.eq(self.silence != timing.rest),
+            self.resting.eq(~self._silence.due),
         ]
-        starts = cathodic & ~self.delivered_cathodic
-        charged = self.charge != 0
+        starts, continues = cathodic & ~self.delivered_cathodic, cathodic & self.delivered_cathodic
+        # Up while a cathodic phase continues; else the difference has a borrow where there is no charge.
+        changed = Signal(len(self.charge) + 1)
+        m.d.comb += changed.eq(self.charge + Mux(continues, 1, (1 << len(self.charge)) - 1))
+        charged = continues | changed[-1]
 
         causes = {
             InterlockFault.EMERGENCY_STOP: self.emergency_stop,
@@ -152,15 +191,14 @@ class Interlock(wiring.Component):
         }
         when_armed = {
             InterlockFault.REFUSED: self.refused,
-            InterlockFault.WATCHDOG: self.without_heartbeat == timing.watchdog,
-            InterlockFault.CLOCK: self.without_tick == timing.tick_timeout,
+            InterlockFault.WATCHDOG: self._heartbeat.due,
+            InterlockFault.CLOCK: self._tick.due,
             InterlockFault.OVERLAP: cathodic & anodic,
             InterlockFault.SHAPE: anodic & self.single,
-            InterlockFault.WIDTH: cathodic & ~starts & (self.charge == timing.width_limit),
-            InterlockFault.RATE: starts & (self.since_start != timing.period_limit),
-            InterlockFault.DURATION: either & self.resting & (self.train_cycles == timing.duration_limit),
-            InterlockFault.UNBALANCED: (anodic & ~charged)
-            | (charged & ~self.single & (self.since_start == timing.period_limit)),
+            InterlockFault.WIDTH: continues & (self.charge == timing.width_limit),
+            InterlockFault.RATE: starts & ~self._since_start.due,
+            InterlockFault.DURATION: either & self.resting & self._train.due,
+            InterlockFault.UNBALANCED: (anodic & ~charged) | (charged & ~self.single & self._since_start.due),
         }
         causes |= {fault: self.armed & cause for fault, cause in when_armed.items()}
         cause, first = Signal(), Signal(InterlockFault)
@@ -198,18 +236,9 @@ class Interlock(wiring.Component):
         ]
 
         # What has been delivered.
-        with m.If(begins):
-            m.d.sync += self.since_start.eq(1)
-        with m.Elif(self.since_start != timing.period_limit):
-            m.d.sync += self.since_start.eq(self.since_start + 1)
-        with m.If(delivers):
-            m.d.sync += self.silence.eq(0)
-        with m.Elif(self.resting):
-            m.d.sync += self.silence.eq(self.silence + 1)
-        with m.If(delivers & ~self.resting):
-            m.d.sync += self.train_cycles.eq(1)
-        with m.Elif(self.train_cycles != timing.duration_limit):
-            m.d.sync += self.train_cycles.eq(self.train_cycles + 1)
+        self._since_start.run(m, begins, 1)
+        self._silence.run(m, delivers)
+        self._train.run(m, delivers & ~self.resting, 1)
         with m.If(~self.armed):
             m.d.sync += [self.charge.eq(0), self.fresh.eq(1)]
         with m.Elif(begins):
@@ -217,15 +246,9 @@ class Interlock(wiring.Component):
             with m.If(self.fresh | ~self.resting):
                 m.d.sync += self.single.eq(self.monophasic)
         with m.Elif(delivers):
-            m.d.sync += self.charge.eq(Mux(anodic, self.charge - 1, self.charge + 1))
+            m.d.sync += self.charge.eq(changed[: len(self.charge)])
 
         # Who is still there.
-        for late, sign, most in (
-            (self.without_heartbeat, self.heartbeat & ~self.heartbeat_before, timing.watchdog),
-            (self.without_tick, self.tick, timing.tick_timeout),
-        ):
-            with m.If(~self.armed | sign):
-                m.d.sync += late.eq(0)
-            with m.Elif(late != most):
-                m.d.sync += late.eq(late + 1)
+        self._heartbeat.run(m, ~self.armed | (self.heartbeat & ~self.heartbeat_before))
+        self._tick.run(m, ~self.armed | self.tick)
         return m

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Const, Module, Mux, Shape, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from ..golden_model import config as chip_config
 from ..golden_model.config import BlankingMode, ChipConfig
-from ..golden_model.fixed import UQ
 from ..golden_model.stimulation import StimulationTiming, TrainSettings
-from .fixed import resize
 from .interlock import InterlockFault
+from .stimulation_program import (
+    ADDRESS_BITS,
+    CONFIGURED_BANK,
+    CONSTANT_BANK,
+    FLAGS,
+    ROW_BITS,
+    START_OF_COPY,
+    Bank,
+    Flag,
+    Row,
+    execute,
+    judging_cycles,
+    memory_image,
+    step_layout,
+)
 
 __all__ = [
     "BLANK_MODES",
@@ -49,11 +63,6 @@ class StimulationRegister(enum.Enum):
     GUARD_AFTER = 9
     STATUS = 10  # read only; from bit 0: armed, train, resting, blank
     FAULT = 11  # read only, InterlockFault
-
-    @property
-    def field(self) -> str:
-        """Its name in ``StimulationRegisters.settings``."""
-        return "biphasic" if self is StimulationRegister.SHAPE else self.name.lower()
 
 
 STATUS_BITS = 4
@@ -102,9 +111,13 @@ def stimulation_layout(config: ChipConfig) -> data.StructLayout:
 class StimulationRegisters(wiring.Component):
     """The settings: written one by one, judged together, in effect together.
 
-    ``good`` is ``StimulationTiming.refusal``: the length ``(pulses - 1)·period + pulse`` of a train by one
-    shift-and-add multiplier, then comparisons. Settings take effect in a cycle without `hold`; those written
-    meanwhile are judged first.
+    All of them are in one memory, in three banks: as configured, and two of which one is in effect while the
+    other is written. A write has the program of ``stimulation_program`` judge the bank that it is in; this is
+    ``StimulationTiming.refusal``. Then the banks change places, in a cycle without `hold`, and what is in
+    effect is copied to the bank that is written next. Written again before that, the bank is judged again.
+
+    The memory has one read port. The pulse generator goes first; the program, and reads of registers, take
+    the cycles that it leaves.
 
     Parameters
     ----------
@@ -113,7 +126,9 @@ class StimulationRegisters(wiring.Component):
     Attributes
     ----------
     check_cycles : int
-        Clock cycles from a write until it is in effect, without `hold`.
+        Most clock cycles from a write until it is in effect, without `hold` and `fetch`.
+    make_memory : callable
+        What the rows are kept in; a search of a proof takes a table instead.
 
     Members
     -------
@@ -123,21 +138,34 @@ class StimulationRegisters(wiring.Component):
         What registers STATUS and FAULT read.
     hold : In(1)
         Keep the settings in effect.
-    settings : Out
-        In effect, by ``StimulationRegister.field``.
-    pause : Out
-        Cycles from the end of a pulse to the next.
+    fetch : In(1)
+        Read `row` of the settings in effect, or about to be in the cycle of `applied`.
+    row : In(Row)
+    word : Out
+        It, in the next cycle.
+    applied : Out(1)
+        Other settings take effect, from the next cycle on.
+    flags : Out(FLAGS)
+        Of the settings in effect, by ``stimulation_program.Flag``.
+    pulses : Out
+        PULSES in effect.
+    unlength : Out
+        Complement of the length of a blanking window.
     good : Out(1)
         The settings in effect are within the limits, and balanced.
     """
 
     def __init__(self, config: ChipConfig) -> None:
+        self.make_memory: Callable[..., Any] = memory.Memory
         self.timing = timing = StimulationTiming(config)
         self._widths = widths = setting_widths(timing)
-        # One cycle each to begin, to judge and to take effect, and one a bit of the number of pulses.
-        self.check_cycles = widths[StimulationRegister.PULSES] + 4
+        # Beyond the steps: one to begin, and two to read the length of the blanking and take effect.
+        self.check_cycles = judging_cycles(widths[StimulationRegister.PULSES]) + 3
         layout = stimulation_layout(config)
-        self._layout = data.StructLayout({r.field: width for r, width in widths.items()})
+        bits, pulses = layout["word"].width, widths[StimulationRegister.PULSES]
+        words = {Row[r.name]: word for r, word in settings_words(timing.settings).items()}
+        self._configured = execute(timing, words, bits, pulses)
+        assert self._configured.good, "StimulationTiming has refused it"
         super().__init__(
             {
                 "access": In(stream.Signature(layout)),
@@ -146,108 +174,191 @@ class StimulationRegisters(wiring.Component):
                 "status": In(STATUS_BITS),
                 "fault": In(InterlockFault),
                 "hold": In(1),
-                "settings": Out(self._layout),
-                "pause": Out(widths[StimulationRegister.PERIOD]),
+                "fetch": In(1),
+                "row": In(Row),
+                "word": Out(bits),
+                "applied": Out(1),
+                "flags": Out(FLAGS),
+                "pulses": Out(pulses),
+                "unlength": Out(bits),
                 "good": Out(1),
             }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        timing, configured = self.timing, self.timing.settings
-        initial = {register.field: word for register, word in settings_words(configured).items()}
-        written, used = Signal(self._layout, init=initial), Signal(self._layout, init=initial)
-        pause = Signal(self.pause.shape(), init=configured.period - configured.pulse)
-        good = Signal(init=1)  # the configuration has been checked
-        judging, writes = Signal(), Signal()
-        m.d.comb += [self.settings.eq(used), self.pause.eq(pause), self.good.eq(good)]
-        self._serve(m, written, judging, writes)
+        request, answers = self.access.payload, self.readback
+        bits = len(self.word)
+        shape = max(bits, step_layout().size)
+        m.submodules.rows = rows = self.make_memory(
+            shape=shape,
+            depth=1 << ADDRESS_BITS,
+            init=memory_image(self.timing, self._configured, bits),
+            attrs={"ram_style": "block"},
+        )
+        read, write = rows.read_port(), rows.write_port()
+        step = data.View(step_layout(), read.data[: step_layout().size])
 
-        single, both = written.width, written.width + written.gap + written.width_anodic
-        pulse = Signal(both.shape())
-        factor = Signal(written.pulses.shape())
-        product = Signal(len(written.period) + len(factor))
-        bit = Signal(range(len(factor)))
-        sound = Signal()
-        with m.FSM():
-            with m.State("READY"), m.If(writes):
-                m.next = "BEGIN"
-            with m.State("BEGIN"):
-                m.d.comb += judging.eq(1)
-                m.d.sync += [
-                    pulse.eq(Mux(written.biphasic, both, single)),
-                    factor.eq((written.pulses - 1)[: len(factor)]),  # of 0 pulses: refused below
-                    product.eq(0),
-                    bit.eq(0),
-                ]
-                m.next = "MULTIPLY"
-            with m.State("MULTIPLY"):
-                m.d.comb += judging.eq(1)
-                m.d.sync += [
-                    # No bit is lost: there are as many rounds as bits of the factor.
-                    product.eq((product.shift_left(1) + Mux(factor[-1], written.period, 0))[: len(product)]),
-                    factor.eq(factor.shift_left(1)[: len(factor)]),
-                    bit.eq(bit + 1),
-                ]
-                with m.If(bit == len(factor) - 1):
-                    m.next = "JUDGE"
-            with m.State("JUDGE"):
-                m.d.comb += judging.eq(1)
-                m.d.sync += sound.eq(
-                    (written.width >= 1)
-                    & (written.width <= timing.width_limit)
-                    & (~written.biphasic | (written.width_anodic == written.width))
-                    & (pulse < timing.period_limit)
-                    & (written.period >= timing.period_limit)
-                    & (written.period <= timing.duration_limit)
-                    & (written.pulses >= 1)
-                    & (product + pulse <= timing.duration_limit)
-                    & (written.blank_fixed <= timing.blank_limit)
-                    & (written.guard_before <= timing.guard_limit)
-                    & (written.guard_after <= timing.guard_limit)
+        # What the program has found out so far.
+        total = Signal(bits)
+        found = Signal(FLAGS, init=self._configured.flags)
+        sound, rounds = Signal(init=1), Signal.like(self.pulses, init=self._configured.pulses)
+        # Where it is: at the port are a step, what the step adds, what a register holds, or the length of
+        # the blanking; parked, it waits, with settings that are to take effect or none.
+        at = Signal(ADDRESS_BITS - 1, init=START_OF_COPY)
+        steps, adds, answering, ripe = (Signal(name=n) for n in ("steps", "adds", "answering", "ripe"))
+        parked, pending = Signal(init=1), Signal(init=1)
+        doing = Signal(data.StructLayout(dict.fromkeys(("invert", "refuse", "keep", "count"), 1)))
+        # Banks. After a reset the configured settings, which nobody writes, are about to take effect.
+        written, used = Signal(2, init=CONFIGURED_BANK), Signal(2)
+        # Accesses. Those that write wait while settings are copied; those that read, for a free sum, too.
+        reads, writes, ripens = Signal(), Signal(), Signal()
+        free_to_read = parked & ~self.fetch & ~ripens & ~adds & ~answering & ~answers.valid
+        m.d.comb += reads.eq(self.access.valid & ~request.write & free_to_read)
+        writable = (parked | pending) & ~ripens & ~ripe & written.any()
+        word, special = self._serve(m, writable, reads, writes, total)
+        with m.If(answers.ready):
+            m.d.sync += answers.valid.eq(0)
+        with m.If(answering):
+            m.d.sync += answers.valid.eq(1)
+        m.d.comb += answers.payload.eq(total)
+
+        # The port. A row that is read while it is written is not used: a write begins the judgement anew.
+        free = ~self.fetch & ~writes
+        runs = ~parked & ~steps & ~answering & ~answers.valid
+        repeats = (rounds != 1) & sound
+        does = steps & ~(step.needs & ~found[Flag.APART.value]) & ~(step.repeat & ~repeats)
+        m.d.comb += [
+            ripens.eq(parked & pending & ~self.hold),
+            read.addr.eq(
+                Mux(
+                    self.fetch,
+                    _row_address(Mux(self.applied, written, used), self.row),
+                    Mux(
+                        steps,
+                        _row_address(
+                            Mux(
+                                step.bank == Bank.CONSTANTS,
+                                CONSTANT_BANK,
+                                Mux(step.bank == Bank.USED, used, written),
+                            ),
+                            step.row,
+                        ),
+                        Mux(
+                            parked,
+                            _row_address(written, Mux(ripens, Row.LENGTH.value, request.register)),
+                            Cat(at, Const(1, 1)),
+                        ),
+                    ),
                 )
-                m.next = "APPLY"
-            with m.State("APPLY"):
-                with m.If(writes):
-                    m.next = "BEGIN"
-                with m.Elif(~self.hold):
-                    m.d.sync += [
-                        used.eq(written),
-                        good.eq(sound),
-                        pause.eq((written.period - pulse)[: len(pause)]),  # below 0 only where not sound
-                    ]
-                    m.next = "READY"
+            ),
+            self.word.eq(read.data),
+            write.en.eq(writes | (does & step.writes)),
+            write.addr.eq(_row_address(written, Mux(writes, request.register, step.target))),
+            write.data.eq(word),
+            self.applied.eq(ripe & ~self.hold),
+        ]
+        m.d.sync += [
+            steps.eq(runs & free),
+            adds.eq(does & free),
+            answering.eq(reads),
+            ripe.eq(ripens & free & ~ripe),
+            doing.eq(Mux(does & free, Cat(step.invert, step.refuse, step.keep, step.count), 0)),
+        ]
+
+        # The program.
+        sums = (total + read.data[:bits])[: bits + 1]
+        carry = sums[bits]
+        with m.If(adds | answering):
+            m.d.sync += total.eq(sums[:bits] ^ doing.invert.replicate(bits))
+        with m.If(reads | (does & step.clear)):
+            m.d.sync += total.eq(Mux(reads, special, 0))
+        with m.If(doing.refuse & carry):
+            m.d.sync += sound.eq(0)
+        with m.If(doing.keep):
+            m.d.sync += found.eq(Cat(carry, found))
+        with m.If(does & step.repeat & free):
+            m.d.sync += rounds.eq(rounds - 1)
+        with m.Elif(doing.count):
+            m.d.sync += rounds.eq(read.data)
+        with m.If(steps & (free | ~does) & ~(does & step.repeat)):
+            m.d.sync += [at.eq(at + 1), parked.eq(step.park)]
+        with m.If(self.applied):
+            m.d.sync += [
+                self.flags.eq(found),
+                self.pulses.eq(rounds),
+                self.unlength.eq(~read.data),
+                self.good.eq(sound),
+                used.eq(written),
+                written.eq(Cat(~written[0], written[0])),
+                parked.eq(0),
+                pending.eq(0),
+            ]
+        with m.If(writes):
+            m.d.sync += [at.eq(0), parked.eq(0), pending.eq(1), sound.eq(1)]
         return m
 
-    def _serve(self, m: Module, written: Any, judging: Signal, writes: Signal) -> None:
-        """Accesses to `written`, none but reads while `judging`; `writes` in the cycle of a write."""
-        request, answers = self.access.payload, self.readback
-        word = UQ(len(request.word), 0)
+    def _serve(
+        self, m: Module, writable: Value, reads: Signal, writes: Signal, total: Signal
+    ) -> tuple[Value, Value]:
+        """What is written, in a cycle with `writes`, else `total`; and what a read-only register reads."""
+        request = self.access.payload
+        asked = Value.cast(request.register)
+        bits = len(request.word)
+        # Of a word that is too wide, all bits that there are are written. A write takes two cycles, so that
+        # each bit of the memory's input has one choice of two registers before it.
+        fits, picks = Signal(bits), Signal(bits)
+        begins, beyond, has_effect, saturates, refuses = (
+            Signal(name=name) for name in ("begins", "beyond", "has_effect", "saturates", "refuses")
+        )
+        below = 0
+        for width in sorted(set(self._widths.values())):
+            wide = [register.value for register, other in self._widths.items() if other >= width]
+            there, pick = Signal(name=f"from_{below}"), Signal(name=f"pick_{below}")
+            m.d.comb += [
+                there.eq(_is_one_of(asked, wide)),
+                fits[below:width].eq(there.replicate(width - below)),
+                picks[below:width].eq(pick.replicate(width - below)),
+            ]
+            m.d.sync += pick.eq(begins & has_effect & (~beyond | there))
+            below = width
+        written = Cat(
+            Mux(saturates, pick, Mux(pick, given, kept))
+            for pick, given, kept in zip(picks, request.word, total, strict=True)
+        )
         named = {
             StimulationRegister.SHAPE: len(SHAPES),
             StimulationRegister.BLANK_MODE: len(BLANK_MODES),
         }
-        answer, has_effect, taken = Signal(len(request.word)), Signal(), Signal()
+        unnamed = Cat(
+            (asked == register.value) & (beyond | (request.word[: self._widths[register]] >= names))
+            for register, names in named.items()
+        ).any()
         m.d.comb += [
-            self.access.ready.eq(Mux(request.write, ~judging, ~answers.valid)),
-            taken.eq(self.access.valid & self.access.ready),
-            writes.eq(taken & request.write & has_effect),
+            has_effect.eq((asked < len(SETTINGS)) & ~unnamed),
+            beyond.eq((request.word & ~fits).any()),
+            begins.eq(self.access.valid & request.write & writable & ~writes & ~refuses),
+            self.access.ready.eq(reads | writes | refuses),
         ]
-        with m.Switch(request.register):
-            for register in SETTINGS:
-                setting = written[register.field]
-                with m.Case(register):
-                    m.d.comb += answer.eq(setting)
-                    exists = request.word < named[register] if register in named else Const(1)
-                    m.d.comb += has_effect.eq(~request.write | exists)
-                    with m.If(writes):
-                        m.d.sync += setting.eq(resize(request.word, word, UQ(len(setting), 0)))
-            for register, value in zip(READ_ONLY, (self.status, self.fault), strict=True):
-                with m.Case(register):
-                    m.d.comb += [answer.eq(value), has_effect.eq(~request.write)]
-        with m.If(answers.ready):
-            m.d.sync += answers.valid.eq(0)
-        with m.If(taken & ~request.write):
-            m.d.sync += [answers.valid.eq(1), answers.payload.eq(answer)]
-        with m.If(taken & ~has_effect):
+        m.d.sync += [
+            writes.eq(begins & has_effect),
+            refuses.eq(begins & ~has_effect),
+            saturates.eq(begins & has_effect & beyond),
+        ]
+        with m.If(refuses | (reads & (asked >= len(StimulationRegister)))):
             m.d.sync += self.rejected.eq(1)
+        special = Mux(
+            asked == StimulationRegister.STATUS.value,
+            self.status,
+            Mux(asked == StimulationRegister.FAULT.value, Value.cast(self.fault), 0),
+        )
+        return written, special
+
+
+def _row_address(bank: Any, row: Any) -> Value:
+    return Cat(Value.cast(row), Const(0, ROW_BITS))[:ROW_BITS] | (Value.cast(bank) << ROW_BITS)
+
+
+def _is_one_of(value: Value, numbers: list[int]) -> Value:
+    """Whether a value is one of some, by a table of bits."""
+    return Const(sum(1 << number for number in numbers), 1 << len(value)).bit_select(value, 1)

@@ -202,4 +202,4 @@ def test_what_is_within_the_limits_passes_one_cycle_later() -> None:
 def test_benches_pass(name: str, config_name: str) -> None:
     if SIMULATORS[name].version() is None:
         pytest.skip(f"{name} is not installed")
-    run_stimulation(SIMULATORS[name], config_name=config_name, seed=3, steps=800)
+    run_stimulation(SIMULATORS[name], config_name=config_name, seed=3, steps=400)
