@@ -215,19 +215,14 @@ class Amplifier(wiring.Component):
         wiring.connect(m, master.spi, wiring.flipped(self.spi))
         m.d.comb += self.running.eq(phase == _Phase.RUN)
 
-        # The next command: `step` in set-up, `slot` in a frame.
+        # The next command: `step` in set-up; in a frame that of `slot`, where `step` is the register's.
         m.submodules.commands = kept = memory.Memory(
             shape=_COMMAND, depth=len(self._words), init=self._words, attrs={"ram_style": "block"}
         )
         read = kept.read_port()
-        step, register = Signal(range(len(self._words))), Signal(range(len(self._words)))
+        step = Signal(range(len(self._words)))
         letter, slot = Signal(range(len(_INTAN))), Signal(range(frame_commands + 1))
-        with m.If(~self.running):
-            m.d.comb += read.addr.eq(step)
-        with m.Elif(slot == amplifier.channels):
-            m.d.comb += read.addr.eq(letter)
-        with m.Else():
-            m.d.comb += read.addr.eq(register)
+        m.d.comb += read.addr.eq(Mux(self.running & (slot == amplifier.channels), letter, step))
         listed = read.data
         converts, reads, writes = Signal(), listed[14:] == 0b11, listed[14:] == 0b10
         m.d.comb += converts.eq(self.running & (slot < amplifier.channels))
@@ -333,6 +328,9 @@ class Amplifier(wiring.Component):
         elapsed = Signal(range(max(timing.frame_cycles, timing.settle_cycles)))
         settled, over = elapsed == timing.settle_cycles - 1, elapsed == timing.frame_cycles - 1
         m.d.comb += self.frame.eq(self.running & (elapsed == 0))
+        m.d.sync += elapsed.eq(elapsed + 1)
+        with m.If((phase == _Phase.IDLE) | Mux(self.running, over, round_ends)):
+            m.d.sync += elapsed.eq(0)
         with m.If(master.begins & self.running):
             m.d.sync += slot.eq(slot + 1)
         with m.Elif(master.begins):
@@ -343,6 +341,8 @@ class Amplifier(wiring.Component):
                     if stretch is Stretch.PROBE:
                         with m.If(trial != 0):
                             m.d.sync += step.eq(where[stretch].start)
+        # CHECK is behind CALIBRATE, so that `step` comes to its start by itself.
+        assert where[Stretch.CHECK].start == where[Stretch.CALIBRATE].stop
         pauses = (phase == _Phase.POWER_UP) | (phase == _Phase.SETTLE)
         m.d.comb += master.more.eq(
             self.enable
@@ -357,32 +357,28 @@ class Amplifier(wiring.Component):
         )
         with m.Switch(phase):
             with m.Case(_Phase.IDLE):
-                m.d.sync += [elapsed.eq(0), step.eq(0), trial.eq(timing.delay_settings + _WARM_UPS - 1)]
+                m.d.sync += [step.eq(0), trial.eq(timing.delay_settings + _WARM_UPS - 1)]
                 with m.If(~master.busy):
                     m.d.sync += phase.eq(_Phase.POWER_UP)
-            with m.Case(_Phase.POWER_UP, _Phase.SETTLE):
-                m.d.sync += elapsed.eq(elapsed + 1)
-                with m.If(settled):
-                    m.d.sync += phase.eq(Mux(phase == _Phase.SETTLE, _Phase.CALIBRATE, _Phase.PROBE))
+            with m.Case(_Phase.POWER_UP, _Phase.SETTLE), m.If(settled):
+                m.d.sync += phase.eq(Mux(phase == _Phase.SETTLE, _Phase.CALIBRATE, _Phase.PROBE))
             with m.Case(_Phase.PROBE), m.If(round_ends):
                 m.d.sync += trial.eq(trial - 1)
                 with m.If(trial == 0):
                     m.d.sync += [trial.eq(0), phase.eq(_Phase.CONFIGURE)]
             with m.Case(_Phase.CONFIGURE), m.If(round_ends):
-                m.d.sync += [elapsed.eq(0), phase.eq(_Phase.SETTLE)]
+                m.d.sync += phase.eq(_Phase.SETTLE)
             with m.Case(_Phase.CALIBRATE):
-                m.d.sync += [letter.eq(0), register.eq(where[Stretch.CHECK].start)]
+                m.d.sync += letter.eq(0)
                 with m.If(round_ends):
-                    m.d.sync += [elapsed.eq(0), slot.eq(0), channel.eq(0), phase.eq(_Phase.RUN)]
-            with m.Case(_Phase.RUN):
-                m.d.sync += elapsed.eq(elapsed + 1)
-                with m.If(over):
-                    m.d.sync += [elapsed.eq(0), slot.eq(0), channel.eq(0)]
-                    m.d.sync += [letter.eq(letter + 1), register.eq(register + 1)]
-                    with m.If(letter == len(_INTAN) - 1):
-                        m.d.sync += letter.eq(0)
-                    with m.If(register == where[Stretch.CHECK].stop - 1):
-                        m.d.sync += register.eq(where[Stretch.CHECK].start)
+                    m.d.sync += [slot.eq(0), channel.eq(0), phase.eq(_Phase.RUN)]
+            with m.Case(_Phase.RUN), m.If(over):
+                m.d.sync += [slot.eq(0), channel.eq(0)]
+                m.d.sync += [letter.eq(letter + 1), step.eq(step + 1)]
+                with m.If(letter == len(_INTAN) - 1):
+                    m.d.sync += letter.eq(0)
+                with m.If(step == where[Stretch.CHECK].stop - 1):
+                    m.d.sync += step.eq(where[Stretch.CHECK].start)
         with m.If(fails != AmplifierFault.NONE):
             m.d.sync += [phase.eq(_Phase.FAULT), self.fault.eq(fails)]
             for chip in reversed(range(chips)):

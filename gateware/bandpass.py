@@ -118,13 +118,14 @@ class BandPass(wiring.Component):
             tap_write.addr.eq(self.address),
             tap_write.data.eq(Mux(self.clear, initial, self.write_data)),
             tap_write.en.eq(self.write | self.clear),
+            tap_read.en.eq(~tap_write.en),  # a word that is read as it is written is undefined
         ]
         m.submodules.history = history = memory.Memory(
             shape=state.as_shape(), depth=1 << _HISTORY_BITS + number.width, **in_memory
         )
         past, kept = history.read_port(), history.write_port()
         wanted = Array(Const(at or 0, _HISTORY_BITS) for _, at in _TERMS)[turn]
-        m.d.comb += past.addr.eq(Cat(wanted, electrode))
+        m.d.comb += [past.addr.eq(Cat(wanted, electrode)), past.en.eq(~self.idle)]
 
         # Read, multiply, add: term t is read in its turn, multiplied in the next, added in the one after.
         product = Signal(QFormat(True, state.width + coefficient.width, 0).as_shape())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,21 +13,21 @@ from ..golden_model.config import ChannelDetection, ChipConfig
 from ..golden_model.detection_parameters import DetectionParameters, DetectionRow
 from ..golden_model.fixed import QFormat
 from .bandpass import BandPass
+from .detection_arithmetic import Accumulator, FrameCount, GainProduct, is_less
 from .detection_parameters import (
     TABLE_BITS,
-    configured_word,
+    TableWord,
     detection_access_layout,
     detection_word_width,
     sample_layout,
+    words_after_reset,
 )
 from .events import channel_shape
 from .fixed import resize
 
 __all__ = ["Detection", "DetectionTiming", "detection_commit_shapes", "electrode_stream"]
 
-# What an electrode keeps from sample to sample, in one table with its parameters.
-_MEAN, _VARIABILITY, _LONG, _COUNTS = range(8, 12)
-_COUNTED = 13
+_COUNTED = 12
 """Cycle, after that of the accepted sample, in which all that decides is known, the threshold apart."""
 _MULTIPLY = 7
 """Cycle of the first bit of the gain."""
@@ -97,10 +97,10 @@ class DetectionTiming:
 class Detection(DetectionTiming, wiring.Component):
     """``s > gain·v`` (Herreros et al. 2014, "Signal processing"), one electrode after the other.
 
-    The equations are in ``microzone.golden_model.detection``; this is ``DetectorFixed`` bit for bit. The
-    three
-    averages share one subtracter, shifter and adder; the gain is multiplied a bit a cycle. Where an electrode
-    has a band-pass all go through :class:`BandPass` first, a sample there while another one is here.
+    The equations are in ``microzone.golden_model.detection``; this is ``DetectorFixed`` bit for bit. One
+    :class:`Accumulator` does all but the product, for which :class:`GainProduct` takes a bit of the gain a
+    cycle beside it. Where an electrode has a band-pass all go through :class:`BandPass` first, a sample there
+    while another one is here.
 
     Parameters
     ----------
@@ -202,103 +202,111 @@ class Detection(DetectionTiming, wiring.Component):
         value = into.payload.sample.shift_left(given.align)
         scaled = resize(value, aligned, state)
 
-        # The frames begun, and of them the shift of a plain average: floor(log2(n + 1)).
-        begun, warm_bits = Signal(count.width + 1), Signal(range(given.most_bits + 1))
-        following = begun + 1
-        with m.If(self.frame & ~begun[-1]):
-            m.d.sync += begun.eq(following)
-            with m.If(following.bit_select(warm_bits + 1, 1) & (warm_bits < given.most_bits)):
-                m.d.sync += warm_bits.eq(warm_bits + 1)
-
-        # One table an electrode, of parameters and state.
+        # One table an electrode, of parameters and state, and behind all of them what they are after reset,
+        # a page a distinct setting. Shifts and gain are read beside the rest, from a copy of the low bits.
         width = max(state.width, count.width + 1, detection_word_width(given))
+        words, pages = self.initialise_cycles, list(dict.fromkeys(given.settings))
+        after_reset = [one for page in pages for one in words_after_reset(given, given.settings.index(page))]
         m.submodules.table = table = memory.Memory(
-            shape=width, depth=self.initialise_cycles, init=[], attrs={"ram_style": "block"}
+            shape=width,
+            depth=words + len(after_reset),
+            init=[0] * words + [one % (1 << width) for one in after_reset],
+            attrs={"ram_style": "block"},
+        )
+        shift_width = given.row_format(DetectionRow.MEAN_BITS).width
+        m.submodules.low_table = low_table = memory.Memory(
+            shape=max(shift_width, gain.width), depth=words, init=[], attrs={"ram_style": "block"}
         )
         read, write = table.read_port(), table.write_port()
-        word = read.data
-        kept = word[: state.width].as_signed()
-        electrode, blanked = Signal(number), Signal()
-        m.d.comb += read.en.eq(0)
+        low_read, low_write = low_table.read_port(), low_table.write_port()
+        word, low_word = read.data, low_read.data
+        electrode, blanked, below = Signal(number), Signal(), Signal()
+        m.d.comb += [
+            read.en.eq(0),
+            low_read.en.eq(0),
+            low_write.addr.eq(write.addr),
+            low_write.data.eq(write.data),
+            low_write.en.eq(write.en),
+        ]
 
-        def fetch(row: int, whose: Value = electrode) -> None:
-            m.d.comb += [read.addr.eq(Cat(Const(row, TABLE_BITS), whose)), read.en.eq(1)]
+        def fetch(at: int | Value, whose: Value = electrode) -> None:
+            m.d.comb += [read.addr.eq(_address(at, whose)), read.en.eq(1)]
 
-        def keep(row: int) -> None:
-            m.d.comb += [write.addr.eq(Cat(Const(row, TABLE_BITS), electrode)), write.en.eq(1)]
+        def fetch_low(at: int, whose: Value = electrode) -> None:
+            m.d.comb += [low_read.addr.eq(_address(at, whose)), low_read.en.eq(1)]
 
-        # The leaky average old + (operand - old) / 2**bits, rounded half up: the last bit shifted out is the
-        # carry.
-        operand, old = Signal(state.as_shape()), Signal(state.as_shape())
-        difference = Signal(Shape(state.width + 1, signed=True))
-        increment = Signal(Shape(state.width + 2, signed=True))
-        m.d.comb += write.data.eq(old)
-        bound = Signal(range(given.most_bits + 1))
-        m.d.comb += bound.eq(given.most_bits)
-        bits = word[: given.row_format(DetectionRow.MEAN_BITS).width]
-        shifted = Cat(Const(0, 1), difference).as_signed() >> Mux(bits < bound, bits, bound)
-        carry = increment[0]
-        average = (Cat(carry, old).as_signed() + Cat(carry, increment[1:]).as_signed())[1 : 1 + state.width]
-        average = average.as_signed()
+        def keep(at: int) -> None:
+            m.d.comb += [write.addr.eq(_address(at, electrode)), write.en.eq(1)]
+
+        m.submodules.frames = frames = FrameCount(given)
+        m.submodules.accumulator = accumulator = Accumulator(given, width)
+        m.submodules.product = product = GainProduct(given, accumulator.work)
+        m.d.comb += [
+            frames.frame.eq(self.frame),
+            accumulator.word.eq(word),
+            accumulator.sample.eq(scaled),
+            product.gain.eq(low_word),
+            product.factor.eq(accumulator.value),
+        ]
+
+        # The shift of the second half of an average, 0 in any other cycle. A table says what is too large.
+        shift, warming, excess = low_word[:shift_width], Signal(), Const(0, 1)
+        too_large = sum(1 << number for number in range(given.most_bits + 1, 1 << shift_width))
+        limited = Mux(Const(too_large, 1 << shift_width).bit_select(shift, 1), given.most_bits, shift)
+        for mine, other in zip(limited, frames.log2, strict=True):
+            excess = Mux(mine == other, excess, mine)  # limited > frames.log2; a carry chain would be larger
+        m.d.sync += accumulator.bits.eq(0)
 
         def subtract() -> None:
-            m.d.sync += [difference.eq(operand - kept), old.eq(kept)]
+            m.d.comb += accumulator.takes.eq(1)
+            m.d.sync += accumulator.bits.eq(Mux(warming & excess, frames.log2, limited))
 
-        def shift() -> None:
-            m.d.sync += increment.eq(Mux(blanked, 0, shifted))
+        def average() -> None:
+            m.d.comb += [
+                accumulator.takes.eq(1),
+                accumulator.alone.eq(blanked),
+                accumulator.rounding.eq(~blanked),
+            ]
 
-        # x - m and m - x side by side; the larger one is the magnitude, and saturates.
-        deviation, opposite = operand - average, average - operand
-        magnitude_format = QFormat(True, state.integer_bits + 1, state.fraction_bits)
-        rectified = resize(Mux(deviation[-1], opposite, deviation), magnitude_format, state)
+        # For `commit` only.
+        filtered, mean, variability, level = (
+            Signal(state.as_shape(), name=name) for name in ("filtered", "mean", "variability", "level")
+        )
 
-        # gain·v, a bit of the gain a cycle from the lowest: its register shifts out as the product shifts in.
-        product = Signal(gain.width + state.width)
-        multiplicand, relative = Signal(state.width), Signal()
-        steps_left = Signal(range(gain.width + 1))
-        low, high = product[: gain.width], product[gain.width :]
-        half = steps_left == gain.width - gain.fraction_bits + 1 if gain.fraction_bits else Const(0, 1)
-        partial = Cat(half, high) + Cat(half, Mux(low[0], multiplicand, 0))
-        with m.If(steps_left != 0):
-            m.d.sync += steps_left.eq(steps_left - 1)
-            with m.If(relative):
-                m.d.sync += product.eq(Cat(low[1:], partial[1 : 2 + state.width]))
-        threshold = product[gain.fraction_bits :].as_signed()
-
-        # The decision; by then `old` is the new variability.
-        settled, ready, was_above = Signal(), Signal(), Signal()
-        after_event, after = Signal(count.as_shape()), Signal(count.as_shape())  # the refractory time left
-        left = word[: count.width]
-        one_less = left - 1
-        remaining = Mux(one_less[-1], 0, one_less[: count.width])
-        above, event = Signal(), Signal()
+        # The decision. COUNTS holds ~(refractory time) after an event, then 1 more a sample, until -2 or -1,
+        # all ones but the last bit. In the bit above is whether s was above the threshold.
+        settled, over, was_above, ready = Signal(), Signal(), Signal(), Signal()
+        above, event, counting = Signal(), Signal(), Signal()
+        recovered = word[1 : count.width].all()
+        can_be = recovered & settled & ~word[count.width]
         m.d.comb += [
-            above.eq(Mux(blanked, was_above, old > threshold)),
+            above.eq(Mux(blanked, was_above, is_less(product.threshold, accumulator.value))),
             event.eq(above & ready),
-        ]
-        mean, filtered = Signal.like(old), Signal.like(operand)
-        m.d.comb += [
             now.electrode.eq(electrode),
             now.blanked.eq(blanked),
             now.filtered.eq(filtered),
             now.mean.eq(mean),
-            now.variability.eq(old),
-            now.threshold.eq(threshold),
+            now.variability.eq(variability),
+            now.threshold.eq(Mux(product.relative, product.threshold, level)),
             now.event.eq(event),
             self.events.payload.electrode.eq(electrode),
         ]
 
-        # A written word in the format of its row: what is beyond is dropped.
-        fitted: Any = request.word
-        for fmt in dict.fromkeys(given.row_format(row) for row in given.rows):
-            if fmt.width < len(request.word):
-                of_format = Cat(request.row == row for row in given.rows if given.row_format(row) == fmt)
-                cut = request.word[: fmt.width]
-                fitted = Mux(of_format.any(), cut.as_signed() if fmt.signed else cut, fitted)
-
+        # What is written: the accumulator, or a parameter while that is 0, in the format of its row: what is
+        # beyond is dropped.
         exists = Cat(request.row == row for row in given.rows).any()
         reaches = (request.electrode < self.electrodes) & exists
         is_tap = request.row >= DetectionRow.FIRST_B0
+        requested = _address(TableWord.PARAMETERS | request.row[: TABLE_BITS - 1], request.electrode)
+        fitted: Value = Const(0, len(request.word))
+        for fmt in dict.fromkeys(given.row_format(row) for row in given.rows):
+            of_format = Cat(request.row == row for row in given.rows if given.row_format(row) == fmt)
+            cut = request.word[: fmt.width]
+            fitted |= Mux(of_format.any(), cut.as_signed() if fmt.signed else cut, 0)
+        m.d.comb += write.data.eq(accumulator.value | Mux(self.access.ready, fitted, 0))
+        with m.If(counting):
+            m.d.comb += write.data[count.width].eq(was_above)
+
         with m.If(self.readback.ready):
             m.d.sync += self.readback.valid.eq(0)
         with m.If((self.access.ready & ~reaches) | (self.samples.valid & self.samples.ready & ~known)):
@@ -313,39 +321,54 @@ class Detection(DetectionTiming, wiring.Component):
         m.d.comb += [self.busy.eq(1)]
         with m.FSM():
             with m.State("INITIALISE"):
-                rows = [row for row in DetectionRow if row.tap is None]
-                initial = configured_word(given, rows, width, cleared[TABLE_BITS:], cleared[:TABLE_BITS])
-                m.d.comb += [write.addr.eq(cleared), write.data.eq(initial), write.en.eq(1)]
+                # A word is read, comes through the accumulator, and is written, all in every cycle.
+                first = words >> TABLE_BITS
+                page = Array(first + pages.index(one) for one in given.settings)[cleared[TABLE_BITS:]]
+                m.d.comb += [
+                    read.addr.eq(Cat(cleared[:TABLE_BITS], page)),
+                    read.en.eq(1),
+                    accumulator.takes.eq(1),
+                    accumulator.alone.eq(1),
+                    write.addr.eq(cleared),
+                    write.en.eq(1),
+                ]
                 if bandpass is not None:
                     m.d.comb += [bandpass.clear.eq(1), bandpass.address.eq(cleared)]
                 m.d.sync += cleared.eq(cleared + 1)
                 with m.If(cleared == self.initialise_cycles - 1):
                     m.next = "IDLE"
             with m.State("IDLE"):
-                m.d.comb += [self.busy.eq(~resting), into.ready.eq(1)]
-                fetch(_MEAN, into.payload.electrode)
+                m.d.comb += [
+                    self.busy.eq(~resting),
+                    into.ready.eq(1),
+                    accumulator.takes.eq(1),
+                    accumulator.sampling.eq(1),
+                    accumulator.alone.eq(1),
+                    accumulator.clear.eq(~into.valid),
+                ]
+                fetch(TableWord.MEAN, into.payload.electrode)
+                fetch_low(TableWord.PARAMETERS + DetectionRow.MEAN_BITS, into.payload.electrode)
                 m.d.sync += [
                     electrode.eq(into.payload.electrode),
                     blanked.eq(into.payload.blanked),
-                    operand.eq(scaled),
                     filtered.eq(Mux(into.payload.blanked, 0, scaled)),
+                    counting.eq(0),
                 ]
+                with m.If(counting):
+                    keep(TableWord.COUNTS)  # of the sample before
                 with m.If(into.valid):
                     m.next = "SUBTRACT_MEAN"
                 with m.Elif(
                     resting & ~self.samples.valid & self.access.valid & (request.write | ~self.readback.valid)
                 ):
-                    m.d.comb += accessing.eq(1)
-                    m.d.comb += [
-                        read.addr.eq(Cat(request.row[:TABLE_BITS], request.electrode)),
-                        read.en.eq(1),
-                    ]
+                    m.d.comb += [accessing.eq(1), read.addr.eq(requested)]
                     m.next = "ACCESS"
             with m.State("ACCESS"):
-                m.d.comb += [self.busy.eq(0), accessing.eq(1), self.access.ready.eq(1)]
                 m.d.comb += [
-                    write.addr.eq(Cat(request.row[:TABLE_BITS], request.electrode)),
-                    write.data.eq(fitted),
+                    self.busy.eq(0),
+                    accessing.eq(1),
+                    self.access.ready.eq(1),
+                    write.addr.eq(requested),
                     write.en.eq(request.write & reaches & ~is_tap),
                 ]
                 with m.If(~request.write):
@@ -356,76 +379,85 @@ class Detection(DetectionTiming, wiring.Component):
                         m.d.sync += self.readback.payload.eq(bandpass.read_data)
                 m.next = "IDLE"
             with m.State("SUBTRACT_MEAN"):
+                keep(TableWord.ASIDE)  # x
                 subtract()
-                fetch(DetectionRow.MEAN_BITS)
-                m.next = "SHIFT_MEAN"
-            with m.State("SHIFT_MEAN"):
-                shift()
-                fetch(_LONG)
+                m.next = "AVERAGE_MEAN"
+            with m.State("AVERAGE_MEAN"):
+                average()
+                # Whether x < m. It stays so: m comes closer, and never past x.
+                m.d.sync += below.eq(~accumulator.value[-1])
+                fetch(TableWord.ASIDE)
                 m.next = "RECTIFY"
             with m.State("RECTIFY"):
-                m.d.sync += [mean.eq(average), old.eq(average), operand.eq(rectified)]
+                # x - m = x + ~m + 1, or m - x = ~(x + ~m).
+                m.d.comb += [
+                    accumulator.takes.eq(1),
+                    accumulator.carry.eq(~below),
+                    accumulator.invert.eq(below),
+                    accumulator.saturating.eq(1),
+                ]
+                keep(TableWord.MEAN)
+                m.d.sync += mean.eq(accumulator.value)
+                fetch(TableWord.LONG)
+                fetch_low(TableWord.PARAMETERS + DetectionRow.VARIABILITY_BITS)
                 m.next = "SUBTRACT_LONG"
             with m.State("SUBTRACT_LONG"):
-                keep(_MEAN)
+                keep(TableWord.ASIDE)  # abs(x - m)
+                m.d.comb += warming.eq(1)
                 subtract()
-                fetch(DetectionRow.VARIABILITY_BITS)
-                m.next = "SHIFT_LONG"
-            with m.State("SHIFT_LONG"):
-                m.d.comb += bound.eq(warm_bits)
-                shift()
-                fetch(DetectionRow.GAIN)
-                m.next = "LOAD_GAIN"
-            with m.State("LOAD_GAIN"):
-                m.d.sync += [
-                    old.eq(average),
-                    multiplicand.eq(average),
-                    product.eq(word[: gain.width]),
-                    relative.eq(word[: gain.width].any()),
-                    steps_left.eq(gain.width),
-                ]
-                fetch(_VARIABILITY)
+                m.next = "AVERAGE_LONG"
+            with m.State("AVERAGE_LONG"):
+                average()
+                fetch(TableWord.ASIDE)
+                fetch_low(TableWord.PARAMETERS + DetectionRow.GAIN)
+                m.next = "EXCHANGE"
+            with m.State("EXCHANGE"):
+                keep(TableWord.LONG)
+                m.d.comb += [product.start.eq(1), accumulator.takes.eq(1), accumulator.alone.eq(1)]
+                fetch(TableWord.VARIABILITY)
+                fetch_low(TableWord.PARAMETERS + DetectionRow.SMOOTH_BITS)
                 m.next = "SUBTRACT_VARIABILITY"
             with m.State("SUBTRACT_VARIABILITY"):
-                keep(_LONG)
                 subtract()
-                fetch(DetectionRow.SMOOTH_BITS)
-                m.next = "SHIFT_VARIABILITY"
-            with m.State("SHIFT_VARIABILITY"):
-                shift()
-                fetch(DetectionRow.LEVEL)
-                m.next = "LOAD_LEVEL"
-            with m.State("LOAD_LEVEL"):
-                m.d.sync += old.eq(average)
-                with m.If(~relative):
-                    m.d.sync += product.eq(kept.shift_left(gain.fraction_bits))
-                fetch(DetectionRow.SETTLE)
+                m.next = "AVERAGE_VARIABILITY"
+            with m.State("AVERAGE_VARIABILITY"):
+                average()
+                fetch(Mux(product.relative, TableWord.NOTHING, TableWord.LEVEL))
+                m.next = "COMPARE"
+            with m.State("COMPARE"):
+                # ~s, or ~(s - level) where gain·v is 0: either way it is compared with gain·v.
+                keep(TableWord.VARIABILITY)
+                m.d.comb += accumulator.takes.eq(1)
+                m.d.sync += [variability.eq(accumulator.value), level.eq(word)]
+                fetch(TableWord.PARAMETERS + DetectionRow.SETTLE)
                 m.next = "CHECK_SETTLED"
             with m.State("CHECK_SETTLED"):
-                keep(_VARIABILITY)
-                m.d.sync += settled.eq(begun > word[: count.width])
-                fetch(DetectionRow.REFRACTORY)
-                m.next = "LOAD_REFRACTORY"
-            with m.State("LOAD_REFRACTORY"):
-                m.d.sync += after_event.eq(remaining)
-                fetch(_COUNTS)
+                m.d.sync += settled.eq(is_less(word[: count.width], frames.inverted))
+                fetch(TableWord.COUNTS)
                 m.next = "COUNT"
             with m.State("COUNT"):
-                m.d.sync += [
-                    after.eq(remaining),
-                    was_above.eq(word[count.width]),
-                    ready.eq(~word[count.width] & (left == 0) & settled),
-                ]
+                m.d.sync += [was_above.eq(word[count.width]), over.eq(recovered), ready.eq(can_be)]
+                with m.If(can_be):
+                    fetch(TableWord.REFRACTORY)  # for an event; without one nothing changes
                 m.next = "MULTIPLY"
-                with m.If(steps_left <= 1):
+                with m.If(product.ends):
                     m.next = "DECIDE"
-            with m.State("MULTIPLY"), m.If(steps_left == 1):
+            with m.State("MULTIPLY"), m.If(product.ends):
                 m.next = "DECIDE"
             with m.State("DECIDE"):
                 m.d.comb += self.events.valid.eq(event)
                 with m.If(~event | self.events.ready):
-                    m.d.comb += now.valid.eq(1)
-                    keep(_COUNTS)
-                    m.d.comb += write.data.eq(Cat(Mux(event, after_event, after), above))
+                    m.d.comb += [
+                        now.valid.eq(1),
+                        accumulator.takes.eq(1),
+                        accumulator.alone.eq(1),
+                        accumulator.carry.eq(~over),
+                        accumulator.invert.eq(event),
+                    ]
+                    m.d.sync += [was_above.eq(above), counting.eq(event | ~ready)]
                     m.next = "IDLE"
         return m
+
+
+def _address(at: int | Value, electrode: Value) -> Value:
+    return Cat(at if isinstance(at, Value) else Const(at, TABLE_BITS), electrode)

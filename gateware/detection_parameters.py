@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Sequence
 
 from amaranth.hdl import Array, Const, ShapeLike, Value
@@ -13,14 +14,47 @@ from .events import channel_shape
 
 __all__ = [
     "TABLE_BITS",
+    "TableWord",
     "configured_word",
     "detection_access_layout",
     "detection_word_width",
     "sample_layout",
+    "words_after_reset",
 ]
 
 TABLE_BITS = 4
 """Bits of a row's number in one electrode's part of a memory."""
+
+
+class TableWord(enum.IntEnum):
+    """Where a word is in an electrode's part of the table: parameter r is at ``PARAMETERS + r``.
+
+    What is fetched in place of another differs from it in one bit.
+    """
+
+    MEAN = 0
+    ASIDE = 1  # what waits, within a sample
+    VARIABILITY = 2
+    COUNTS = 3
+    LONG = 4
+    PARAMETERS = 8
+    REFRACTORY = PARAMETERS + DetectionRow.REFRACTORY
+    LEVEL = PARAMETERS + DetectionRow.LEVEL
+    NOTHING = 15  # always 0
+
+
+def words_after_reset(parameters: DetectionParameters, electrode: int) -> list[int]:
+    """The words of an electrode, in the order in which they are copied to its part of the table.
+
+    A word is written two cycles after it was read, so they begin with the third. The last two, which come to
+    the next electrode, are its mean, 0, and what is of no account.
+    """
+    words = [0] * ((1 << TABLE_BITS) + 2)
+    words[TableWord.COUNTS] = parameters.count_format.raw_max  # nothing is left of a refractory time
+    for row in DetectionRow:
+        if row.tap is None:
+            words[TableWord.PARAMETERS + row] = int(parameters.words(row)[electrode])
+    return words[2:]
 
 
 def sample_layout(electrodes: int, fmt: QFormat) -> data.StructLayout:

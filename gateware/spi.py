@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -73,27 +73,33 @@ class SpiMaster(wiring.Component):
         m = Module()
         timing, half = self._timing, self._timing.half_period
         active = self.busy
-        position = Signal(range(timing.command_cycles))
-        fraction, halves = Signal(range(max(half, 2))), Signal(range(timing.command_cycles + 1))
+        fraction = Signal(range(half)) if half > 1 else Const(0, 1)
+        halves = Signal(range((timing.command_cycles - 1) // half + 1))
         turns = Signal()  # a half period of SCLK begins, the one numbered `halves`
+
+        def is_cycle(number: int) -> Value:
+            return (halves == number // half) & (fraction == number % half)
+
         m.d.comb += [
-            self.begins.eq(active & (position == 0)),
-            self.ends.eq(active & (position == timing.command_cycles - 1)),
+            self.begins.eq(active & is_cycle(0)),
+            self.ends.eq(active & is_cycle(timing.command_cycles - 1)),
             turns.eq(active & (fraction == 0)),
         ]
+        turned = fraction == half - 1
+        m.d.sync += halves.eq(halves + turned)
+        if half > 1:
+            m.d.sync += fraction.eq(Mux(turned, 0, fraction + 1))
         with m.If(~active | self.ends):
-            m.d.sync += [self.busy.eq(self.more), position.eq(0), fraction.eq(0), halves.eq(0)]
-        with m.Else():
-            m.d.sync += [position.eq(position + 1), fraction.eq(fraction + 1)]
-            with m.If(fraction == half - 1):
-                m.d.sync += [fraction.eq(0), halves.eq(halves + 1)]
+            m.d.sync += [self.busy.eq(self.more), halves.eq(0)]
+            if half > 1:
+                m.d.sync += fraction.eq(0)
 
         word = Signal(len(self.word))
         last_edge = 2 * len(word)
         m.d.comb += self.spi.mosi.eq(word[-1])
         with m.If(self.begins):
             m.d.sync += [self.spi.cs_n.eq(0), word.eq(self.word)]
-        with m.Elif(turns & (halves <= last_edge)):
+        with m.Elif(turns & _is_in(halves, range(last_edge + 1))):
             m.d.sync += self.spi.sclk.eq(halves[0])
             with m.If(~halves[0]):
                 m.d.sync += word.eq(word << 1)
@@ -105,8 +111,8 @@ class SpiMaster(wiring.Component):
         first = timing.delay_settings // half
         last = first + last_edge - 2
         m.d.sync += [
-            strobe.eq(turns & ~halves[0] & (halves >= first) & (halves <= last)),
-            self.complete.eq(active & (position == timing.answer_cycle - 1)),
+            strobe.eq(turns & ~halves[0] & _is_in(halves, range(first, last + 1))),
+            self.complete.eq(active & is_cycle(timing.answer_cycle - 1)),
         ]
         for chip in range(self._chips):
             history = Signal(timing.delay_settings, name=f"history_{chip}")
@@ -116,3 +122,9 @@ class SpiMaster(wiring.Component):
             with m.If(strobe):
                 m.d.sync += result.eq(Cat(history.bit_select(self.taps[chip], 1), result[:-1]))
         return m
+
+
+def _is_in(number: Value, numbers: range) -> Value:
+    """Whether a number is one of some, by a table of bits: two comparisons with constants cost more."""
+    table = sum(1 << one for one in numbers)
+    return Const(table, 1 << len(number)).bit_select(number, 1)

@@ -6,7 +6,7 @@ import dataclasses
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -14,11 +14,13 @@ from unittest import mock
 import numpy as np
 import pytest
 import scipy.io
+from amaranth.hdl import Cat
+from amaranth.lib import memory
 from amaranth.sim import Simulator as AmaranthSimulator
-from microzone.gateware import bandpass, detection
+from microzone.gateware import bandpass, detection, detection_arithmetic
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.detection import SIGNALS, DetectorFixed
-from microzone.golden_model.detection_parameters import DetectionRow
+from microzone.golden_model.detection_parameters import DetectionParameters, DetectionRow
 from microzone.golden_model.events import Events
 from microzone.sim import detection_replay
 from microzone.sim.detection_bench import DETECTION_CONFIGS, detection_scenarios, run_detection
@@ -27,38 +29,75 @@ from microzone.sim.simulators import SIMULATORS, BenchFailure, CocotbSimulator
 
 # What is broken: module, what stands in it, what replaces it.
 MUTATIONS = {
-    "averages are not rounded": (detection, "carry = increment[0]", "carry = Const(0, 1)"),
+    "averages are not rounded": (detection_arithmetic, "self.rounding & ~shifted[0]", "Const(0, 1)"),
     "the gain's product is not rounded": (
-        detection,
-        "partial = Cat(half, high)",
-        "partial = Cat(Const(0, 1), high)",
+        detection_arithmetic,
+        "half = 1 << gain.fraction_bits >> 1",
+        "half = 0",
     ),
-    "the plain average grows late": (
+    "the plain average grows late": (detection_arithmetic, "~inverted[1:]", "~inverted[2:]"),
+    "no average is plain": (detection, "Mux(warming & excess", "Mux(Const(0, 1)"),
+    "an event at the threshold": (
         detection,
-        "bit_select(warm_bits + 1, 1)",
-        "bit_select(warm_bits + 2, 1)",
+        "is_less(product.threshold, accumulator.value)",
+        "is_less(product.threshold, accumulator.value - 1)",
     ),
-    "an event at the threshold": (detection, "old > threshold", "old >= threshold"),
-    "an event in every sample above": (detection, "~word[count.width] & ", ""),
-    "blanked samples are heard": (detection, "Mux(blanked, 0, shifted)", "shifted"),
-    "the refractory time is a sample long": (detection, "after_event.eq(remaining)", "after_event.eq(left)"),
-    "settled a sample early": (detection, "begun > word", "begun >= word"),
-    "shifts are not clamped": (detection, "Mux(bits < bound, bits, bound)", "bits"),
-    "magnitudes wrap": (
+    "a level and a gain count both": (
         detection,
-        "rectified = resize(Mux(deviation[-1], opposite, deviation), magnitude_format, state)",
-        "rectified = Mux(deviation[-1], opposite, deviation)[: state.width]",
+        "Mux(product.relative, TableWord.NOTHING, TableWord.LEVEL)",
+        "TableWord.LEVEL",
     ),
-    "accesses reach the state": (detection, "request.write & reaches & ~is_tap", "request.write & ~is_tap"),
-    "words are kept whole": (detection, "write.data.eq(fitted)", "write.data.eq(request.word)"),
+    "an event in every sample above": (
+        detection,
+        "recovered & settled & ~word[count.width]",
+        "recovered & settled",
+    ),
+    "blanked samples are heard": (detection, "accumulator.alone.eq(blanked)", "accumulator.alone.eq(0)"),
+    "the refractory time is a sample long": (
+        detection,
+        "word[1 : count.width].all()",
+        "word[: count.width].all()",
+    ),
+    "the refractory time begins again": (detection, "counting.eq(event | ~ready)", "counting.eq(1)"),
+    "settled a sample early": (
+        detection,
+        "is_less(word[: count.width], frames.inverted)",
+        "is_less(word[: count.width], frames.inverted - 1)",
+    ),
+    "shifts are not clamped": (
+        detection,
+        "bit_select(shift, 1), given.most_bits",
+        "bit_select(shift, 1), shift",
+    ),
+    "below the mean counts as above": (detection, "accumulator.invert.eq(below)", "accumulator.invert.eq(0)"),
+    "magnitudes wrap": (detection_arithmetic, "with m.If(self.saturating):", "with m.If(Const(0, 1)):"),
+    "accesses reach what is not there": (
+        detection,
+        "write.en.eq(request.write & reaches & ~is_tap)",
+        "write.en.eq(request.write & ~is_tap)",
+    ),
+    "words are kept whole": (
+        detection,
+        "Mux(self.access.ready, fitted, 0)",
+        "Mux(self.access.ready, request.word, 0)",
+    ),
     "y2 is y1": (bandpass, "keep(_Y2, past.data)", "keep(_Y2, y)"),
     "x1 is kept while blanked": (bandpass, "kept.en.eq(~blanked)", "kept.en.eq(1)"),
     "feedback is added": (bandpass, "tap % TAPS in (3, 4)", "tap % TAPS in (3,)"),
     "the second biquad adds to the first": (bandpass, " | (turn == TAPS + _PIPELINE)", ""),
 }
 
+COLLISIONS = {
+    "the mean is read as it is written": (detection, "fetch(TableWord.LONG)", "fetch(TableWord.MEAN)"),
+    "a coefficient is read as it is written": (
+        bandpass,
+        "tap_read.en.eq(~tap_write.en)",
+        "tap_read.en.eq(1)",
+    ),
+}
+
 OF_THE_PORTS = {
-    "accesses reach the state": "unknown_addresses",
+    "accesses reach what is not there": "unknown_addresses",
     "words are kept whole": "order_gaps_and_accesses.*answer",
 }
 """Those that the samples do not show, and what in the bench of the ports does."""
@@ -76,7 +115,7 @@ def usable(name: str) -> CocotbSimulator:
 @contextmanager
 def mutant(name: str) -> Iterator[Any]:
     """The class of the block, with one piece of its source or of the band-pass's replaced."""
-    module, old, new = MUTATIONS[name]
+    module, old, new = (MUTATIONS | COLLISIONS)[name]
     path = Path(module.__file__)
     source = path.read_text(encoding="utf-8")
     assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {path.name}"
@@ -89,8 +128,38 @@ def mutant(name: str) -> Iterator[Any]:
     if module is detection:
         yield changed.Detection
         return
-    with mock.patch.object(detection, "BandPass", changed.BandPass):
+    with ExitStack() as patches:
+        for part in ("BandPass", "FrameCount", "Accumulator", "GainProduct", "is_less"):
+            if part in module.__all__:
+                patches.enter_context(mock.patch.object(detection, part, getattr(changed, part)))
         yield detection.Detection
+
+
+def watched(block: Any) -> AmaranthSimulator:
+    """A simulator of the block in which no word is read in the cycle in which it is written.
+
+    What comes out of a block RAM then is undefined, as the boards' synthesis has it.
+    """
+    memories: list[memory.Memory] = []
+    elaborate = memory.Memory.elaborate
+
+    def recorded(one: memory.Memory, platform: Any) -> Any:
+        memories.append(one)
+        return elaborate(one, platform)
+
+    with mock.patch.object(memory.Memory, "elaborate", recorded):
+        simulator = AmaranthSimulator(block)
+    ports = [(read, write) for one in memories for read in one.read_ports for write in one.write_ports]
+    assert ports
+    collides = Cat(read.en & write.en & (read.addr == write.addr) for read, write in ports).any()
+
+    async def watch(ctx: Any) -> None:
+        async for _, reset, collided in ctx.tick().sample(collides):
+            assert reset or not collided, "a word is read as it is written"
+
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(watch, background=True)
+    return simulator
 
 
 def simulate(block: Any, scenario: DetectionScenario) -> dict[str, np.ndarray]:
@@ -139,8 +208,7 @@ def simulate(block: Any, scenario: DetectionScenario) -> dict[str, np.ndarray]:
                 await ctx.tick()
                 cycles = 1
 
-    simulator = AmaranthSimulator(block)
-    simulator.add_clock(1e-6)
+    simulator = watched(block)
     simulator.add_testbench(feed, background=True)
     simulator.add_testbench(watch)
     simulator.run()
@@ -173,6 +241,39 @@ def test_every_signal_of_every_sample_is_equal(name: str, electrodes: int) -> No
     for scenario in detection_scenarios(name, electrodes, seed=1, frames=240 // electrodes):
         found = difference(detection.Detection, scenario)
         assert found is None, f"{scenario.name}: {found}; seed {scenario.seed}"
+
+
+@pytest.mark.parametrize("settle_s", [0.0012, 0.06])
+def test_frames_are_counted_up_to_their_limit(settle_s: float) -> None:
+    """A count as wide as the largest shift, and a wider one, each with a frame a cycle beyond its end."""
+    setup = DETECTION_CONFIGS["narrow"]
+    kind = setup.kinds[1].model_copy(update={"settle_s": settle_s})
+    parameters = DetectionParameters(setup.config, kind, setup.rate_hz)
+    block = detection_arithmetic.FrameCount(parameters)
+    limit = 1 << parameters.count_format.width
+    assert (parameters.count_format.width > parameters.most_bits) is (settle_s > 0.02)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(block.frame, 1)
+        await ctx.tick()
+        for begun in range(limit + 100):
+            got = ~ctx.get(block.inverted), ctx.get(block.log2)
+            log2 = max(begun - 1, 1).bit_length() - 1
+            assert got == (min(begun, limit), min(log2, parameters.most_bits)), begun
+            await ctx.tick()
+
+    simulator = AmaranthSimulator(block)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+
+
+@pytest.mark.parametrize("name", COLLISIONS)
+def test_a_word_that_is_read_as_it_is_written_is_noticed(name: str) -> None:
+    scenarios = detection_scenarios("bandpass", 1, seed=1, frames=40)
+    with mutant(name) as kind, pytest.raises(AssertionError, match="read as it is written"):
+        for scenario in scenarios:
+            difference(kind, scenario)
 
 
 @pytest.mark.slow
@@ -224,8 +325,7 @@ def test_parameters_are_read_back_and_what_is_not_there_is_rejected(config_name:
         assert await read(ctx, 3, DetectionRow.GAIN) == 0
         assert ctx.get(block.rejected)
 
-    simulator = AmaranthSimulator(block)
-    simulator.add_clock(1e-6)
+    simulator = watched(block)
     simulator.add_testbench(bench)
     simulator.run()
     assert not wrong, wrong[:3]
