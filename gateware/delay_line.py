@@ -1,79 +1,94 @@
-"""A delay of whole steps for one bit a channel, in memory."""
+"""Delays of whole steps, for a few bits a channel, in one memory."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["DelayLine"]
+__all__ = ["DelayLines"]
 
 
-class DelayLine(wiring.Component):
-    """``data_out[k] = data_in[k - delay]`` for each of `channels` interleaved bits.
+class DelayLines(wiring.Component):
+    """``data_out[i][k] = data_in[i][k - delays[i]]`` for each of `channels` interleaved words.
 
-    One circulating position serves all channels: channel c of step k meets, `delay` steps later, the
-    very row that it wrote. The owner reads the row (`fetch`), uses `data_out` from the next cycle on, and
-    replaces it (`store`), which moves the position on.
+    One position circulates through the rows of the longest delay: channel c of step k meets, that many steps
+    later, the very row that it met before. The owner reads the row (`fetch`), uses `data_out` from the next
+    cycle on, writes each line's bit (`store`), and moves on (`advance`). A shorter delay writes further
+    ahead.
 
     Parameters
     ----------
-    delay : int
-        Steps, at least 1.
+    delays : sequence of int
+        Steps of each line, at least 1.
     channels : int
-        Interleaved bits, at least 1.
+        Interleaved words, at least 1.
 
     Members
     -------
     fetch : In(1)
         Read the row at the position; `data_out` is valid from the next cycle until the next `fetch`.
-    store : In(1)
-        Write `data_in` to that row and move on.
+    store : In(len(delays))
+        Write these lines' bits of `data_in`: one line in a cycle, or lines of the same delay.
+    advance : In(1)
+        Move on, after a `store` or in its cycle.
     clear : In(1)
-        Write 0 instead, and move on: `rows` cycles of it clear the line and bring the position back.
-    data_in : In(1)
-    data_out : Out(1)
+        Write 0 to all lines, and move on: `rows` cycles of it clear them.
+    data_in : In(len(delays))
+    data_out : Out(len(delays))
 
     Attributes
     ----------
     rows : int
-        delay * channels.
+        max(delays) * channels.
 
     Raises
     ------
     ValueError
-        If `delay` or `channels` is below 1.
+        If a delay or `channels` is below 1.
     """
 
-    def __init__(self, delay: int, channels: int) -> None:
-        if delay < 1 or channels < 1:
-            raise ValueError(f"delay = {delay}, channels = {channels}: at least 1")
-        self.rows = delay * channels
+    def __init__(self, delays: Sequence[int], channels: int) -> None:
+        if min(delays) < 1 or channels < 1:
+            raise ValueError(f"delays = {list(delays)}, channels = {channels}: at least 1")
+        self._delays, self._channels = tuple(delays), channels
+        self.rows = max(delays) * channels
+        lines = len(delays)
         super().__init__(
-            {"fetch": In(1), "store": In(1), "clear": In(1), "data_in": In(1), "data_out": Out(1)}
+            {
+                "fetch": In(1),
+                "store": In(lines),
+                "advance": In(1),
+                "clear": In(1),
+                "data_in": In(lines),
+                "data_out": Out(lines),
+            }
         )
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         # Two rows at least: an address needs a bit.
-        m.submodules.line = line = memory.Memory(
-            shape=1, depth=max(self.rows, 2), init=[], attrs={"ram_style": "block"}
+        m.submodules.lines = lines = memory.Memory(
+            shape=len(self._delays), depth=max(self.rows, 2), init=[], attrs={"ram_style": "block"}
         )
-        read, write = line.read_port(), line.write_port()
-        position = Signal(range(self.rows))
+        read, write = lines.read_port(), lines.write_port(granularity=1)
+        positions = {}  # where a line of some delay writes: counted down, so ahead is below
+        for delay in sorted(set(self._delays), reverse=True):
+            ahead = -delay * self._channels % self.rows
+            positions[delay] = position = Signal(range(self.rows), init=ahead, name=f"position_{delay}")
+            fewer = position - 1
+            with m.If(self.advance | self.clear):
+                m.d.sync += position.eq(Mux(fewer < 0, self.rows - 1, fewer))
+        at = positions[max(self._delays)]
+        m.d.comb += [read.addr.eq(at), read.en.eq(self.fetch), self.data_out.eq(read.data)]
+        for line, delay in enumerate(self._delays):
+            at = Mux(self.store[line] & ~self.clear, positions[delay], at)
         m.d.comb += [
-            read.addr.eq(position),
-            read.en.eq(self.fetch),
-            self.data_out.eq(read.data),
-            write.addr.eq(position),
-            write.en.eq(self.store | self.clear),
-            write.data.eq(self.data_in & ~self.clear),
+            write.addr.eq(at),
+            write.en.eq(self.store | self.clear.replicate(len(self._delays))),
+            write.data.eq(self.data_in & ~self.clear.replicate(len(self._delays))),
         ]
-        with m.If(write.en):
-            with m.If(position == self.rows - 1):
-                m.d.sync += position.eq(0)
-            with m.Else():
-                m.d.sync += position.eq(position + 1)
         return m

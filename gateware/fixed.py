@@ -1,4 +1,4 @@
-"""The hardware of ``microzone.golden_model.fixed``: narrowing a raw word, explicitly.
+"""The hardware of ``microzone.golden_model.fixed``: narrowing a raw word, explicitly; and comparing it.
 
 Amaranth's ``.eq()`` floors and wraps in silence, so no arithmetic relies on it: a number is narrowed by
 :func:`resize` with a rounding and an overflow mode, the enums of the golden model.
@@ -10,7 +10,7 @@ from amaranth.hdl import Const, Mux, Value, ValueLike
 
 from ..golden_model.fixed import Overflow, QFormat, Rounding
 
-__all__ = ["resize"]
+__all__ = ["below", "resize"]
 
 
 def resize(
@@ -62,13 +62,52 @@ def resize(
     return bits.as_signed() if target.signed else bits
 
 
+def below(value: ValueLike, limit: int) -> Value:
+    """``value < limit``, for a constant, as a chain of gates from the last bit to the first.
+
+    A comparator made of carries takes a logic cell a bit, this a third of that; it is slower, and narrow
+    enough here. Combinational.
+
+    Parameters
+    ----------
+    value : ValueLike
+        Of any shape.
+    limit : int
+        Any number, inside the range of `value` or not.
+
+    Returns
+    -------
+    Value
+        Of one bit.
+    """
+    word = Value.cast(value)
+    shape = word.shape()
+    lowest = -(1 << shape.width - 1) if shape.signed else 0
+    if not lowest < limit <= lowest + (1 << shape.width) - 1:
+        return Const(int(limit > lowest), 1)
+    bits = list(word.as_unsigned())
+    if shape.signed:  # counted from the lowest number
+        bits[-1] = ~bits[-1]
+    less: Value = Const(0, 1)
+    for index, bit in enumerate(bits):
+        less = (~bit | less) if (limit - lowest) >> index & 1 else (~bit & less)
+    return less
+
+
 def _saturate(word: Value, target: QFormat) -> Value:
-    """Hold `word` at the limits of `target`, testing only the limits that it can pass."""
+    """Hold `word` at the limits of `target`, testing only the limits that it can pass.
+
+    Both are all ones below the sign, or all zeros: a word is inside if the bits above are all its sign.
+    """
     shape = word.shape()
     highest = (1 << shape.width - shape.signed) - 1
     lowest = -(1 << shape.width - 1) if shape.signed else 0
+    beyond = word.as_unsigned()[target.width - target.signed :]
+    negative = word[-1] if shape.signed else Const(0, 1)
+    high = ~negative & beyond.any()
+    low = negative & ~beyond.all() if target.signed else negative
     if highest > target.raw_max:
-        word = Mux(word > target.raw_max, Const(target.raw_max, target.as_shape()), word)
+        word = Mux(high, Const(target.raw_max, target.as_shape()), word)
     if lowest < target.raw_min:
-        word = Mux(word < target.raw_min, Const(target.raw_min, target.as_shape()), word)
+        word = Mux(low, Const(target.raw_min, target.as_shape()), word)
     return word

@@ -17,10 +17,10 @@ from ..golden_model.config import ChipConfig, ConfigError
 from ..golden_model.fixed import QFormat
 from ..golden_model.microcircuit import CYCLES_PER_CHANNEL
 from ..golden_model.recalibration import check_round
-from .delay_line import DelayLine
+from .delay_line import DelayLines
 from .event_banks import EventBanks
 from .events import EventKind, channel_shape, event_stream
-from .fixed import resize
+from .fixed import below, resize
 from .parameters import FIRST_ROW, PLASTIC, Parameter, access_layout, parameter_formats, word_width
 from .rational import ROW_BITS, STATUS_FORMAT
 from .recalibration import Recalibration
@@ -135,7 +135,8 @@ class Microcircuit(Timing, wiring.Component):
     readback : Out(stream of the word)
         Answer to each read, in order. A further read waits until it is taken; writes and steps do not.
     commit : Out
-        Every signal of a channel's step, valid for the one cycle that ends it: for benches and telemetry.
+        Every signal of a channel's step, valid for the one cycle that ends it: for benches and telemetry;
+        ``pn``, ``io`` and ``blanked`` are what was detected in it, IO outside blanked steps only.
     recalibrated : Out
         ``valid`` for the one cycle in which the recalibration of ``channel`` ends, with its ``status``, the
         ``rate`` and the channel's ``potentiation`` and ``depression`` from the next step on.
@@ -156,7 +157,9 @@ class Microcircuit(Timing, wiring.Component):
     def __init__(self, config: ChipConfig, channels: int = 1) -> None:
         Timing.__init__(self, config, channels)
         commit = {"valid": Out(1), "channel": Out(channel_shape(channels))}
-        commit |= {name: Out(shape) for name, shape in commit_shapes(config).items()}
+        commit |= {name: Out(1) for name in ("pn", "io", "blanked")}
+        at_rest = {"age": config.trace_steps, "weight": config.quantised.weight_initial}
+        commit |= {name: Out(shape, init=at_rest.get(name)) for name, shape in commit_shapes(config).items()}
         recalibrated = {
             "valid": Out(1),
             "channel": Out(channel_shape(channels)),
@@ -188,38 +191,49 @@ class Microcircuit(Timing, wiring.Component):
         rows = max(self.channels, 2)  # an address needs a bit
         channel, address = Signal(channel_shape(self.channels)), Signal(channel_shape(self.channels))
         cleared = Signal(range(self.initialise_cycles))
-        initialise, start, fetch, learn, scale, store = (
-            Signal(name=name) for name in ("initialise", "start", "fetch", "learn", "scale", "store")
+        initialise, start, look, fetch, learn, scale, store = (
+            Signal(name=name) for name in ("initialise", "start", "look", "fetch", "learn", "scale", "store")
         )
 
-        # What a channel keeps from step to step.
+        # What a channel keeps from step to step. After a reset the registers of a step have what is written
+        # to each channel then.
         state_layout = data.StructLayout(
             {"age": now.age.shape(), "trace": now.trace.shape(), "pulse_left": now.age.shape(), "below": 1}
         )
-        rest = {"age": config.trace_steps, "trace": 0, "pulse_left": 0, "below": 0}
         m.submodules.state = states = memory.Memory(shape=state_layout, depth=rows, **in_memory)
         state_read, state_write = states.read_port(), states.write_port()
         before, after = state_read.data, state_write.data
-        ports = {}
+        # δd is kept inverted: to subtract it then takes no inverters.
+        ports, raw, written = {}, {}, {}
         for parameter in PLASTIC:
             kept = memory.Memory(
                 shape=parameter_formats(config)[parameter].as_shape(), depth=rows, **in_memory
             )
             m.submodules[parameter.name.lower()] = kept
             ports[parameter] = read, write = kept.read_port(), kept.write_port()
-            m.d.comb += [read.addr.eq(address), write.addr.eq(address)]
-        weight_read, weight_write = ports[Parameter.WEIGHT]
+            written[parameter] = Signal.like(write.data, name=f"written_{parameter.name.lower()}")
+            inverted = parameter is Parameter.DEPRESSION
+            raw[parameter] = ~read.data if inverted else read.data
+            m.d.comb += [
+                written[parameter].eq(self.access.payload.word),
+                write.data.eq(~written[parameter] if inverted else written[parameter]),
+                read.addr.eq(address),
+                read.en.eq(fetch | look),
+                write.addr.eq(address),
+            ]
+        before_weight = raw[Parameter.WEIGHT]
         m.d.comb += [
             state_read.addr.eq(address),
             state_read.en.eq(fetch),
             state_write.addr.eq(address),
-            state_write.en.eq(store),
+            state_write.en.eq(store | initialise),
             after.age.eq(now.age),
             after.trace.eq(now.trace),
             after.below.eq(now.below),
-            weight_write.data.eq(now.weight),
-            weight_write.en.eq(store),
         ]
+        with m.If(store | initialise):
+            m.d.comb += written[Parameter.WEIGHT].eq(now.weight)
+            m.d.comb += ports[Parameter.WEIGHT][1].en.eq(1)
 
         m.submodules.detections = detections = EventBanks(self.channels)
         wiring.connect(m, wiring.flipped(self.events), detections.events)
@@ -228,7 +242,7 @@ class Microcircuit(Timing, wiring.Component):
             detections.channel.eq(channel),
             detections.fetch.eq(fetch),
             detections.consume.eq(learn),
-            detections.clear.eq(initialise & (cleared < detections.rows)),
+            detections.clear.eq(initialise),
             detections.clear_row.eq(cleared),
         ]
 
@@ -236,32 +250,26 @@ class Microcircuit(Timing, wiring.Component):
         idle = config.trace_steps
         active = Signal()
         falling = (before.trace - words.trace_slope)[: config.formats.trace.width]  # never below 0
-        m.d.comb += active.eq(detections.pn | (before.age < idle - 1))
+        m.d.comb += active.eq(detections.pn | below(before.age, idle - 1))
         with m.If(learn):
             m.d.sync += [
                 now.active.eq(active),
-                now.age.eq(Mux(detections.pn, 0, Mux(before.age == idle, idle, before.age + 1))),
+                now.age.eq(Mux(detections.pn, 0, before.age + (before.age != idle))),
                 now.trace.eq(Mux(detections.pn, words.trace_start, Mux(active, falling, 0))),
             ]
-        # 7 plasticity trace
-        eligible = self._delayed(
-            m, "plasticity_line", config.eligibility_delay_steps, active, fetch, learn, cleared, initialise
-        )
-        # 5 delayed inhibition
-        inhibited = self._delayed(
-            m, "inhibition_line", config.noi_delay_steps, now.inhibition, fetch, store, cleared, initialise
-        )
+        # 7 plasticity trace, 5 delayed inhibition
+        eligible, inhibited = self._delayed(m, active, now.inhibition, fetch, learn, store, initialise)
         # 6 gate
         gated = detections.io & ~inhibited
-        # 8 coincidence
+        # 8 coincidence: first C·δd, then w, so that the choice is in the logic cells of the first sum
         potentiation, depression = (
-            ports[parameter][0].data.shift_left(shift)
+            raw[parameter].shift_left(shift)
             for parameter, shift in (
                 (Parameter.POTENTIATION, words.potentiation_shift),
                 (Parameter.DEPRESSION, words.depression_shift),
             )
         )
-        learnt = weight_read.data + potentiation - Mux(gated, depression, 0)
+        learnt = before_weight + Mux(gated, potentiation - depression, potentiation)
         target = config.formats.weight
         learnt_format = QFormat(True, len(learnt) - target.fraction_bits, target.fraction_bits)
         with m.If(learn):
@@ -269,18 +277,18 @@ class Microcircuit(Timing, wiring.Component):
                 now.plasticity_trace.eq(eligible),
                 now.delayed_inhibition.eq(inhibited),
                 now.gated_io.eq(gated),
-                now.weight.eq(Mux(eligible, resize(learnt, learnt_format, target), weight_read.data)),
+                now.weight.eq(Mux(eligible, resize(learnt, learnt_format, target), before_weight)),
             ]
         # 2 scaling
         with m.If(scale):
             m.d.sync += now.scaled.eq(now.weight * now.trace)
         # 3 threshold, on the scale of θ: the bits of S below θ's last one cannot decide S < θ
-        below = now.scaled.shift_right(words.threshold_shift) < words.threshold
-        m.d.comb += [now.below.eq(now.active & below), now.cr.eq(now.below & ~before.below)]
+        under = below(now.scaled.shift_right(words.threshold_shift), words.threshold)
+        m.d.comb += [now.below.eq(now.active & under), now.cr.eq(now.below & ~before.below)]
         # 4 inhibitory pulse
         pulse_left = Mux(now.cr, config.trace_steps, before.pulse_left)
         m.d.comb += [
-            now.inhibition.eq(pulse_left != 0),
+            now.inhibition.eq((pulse_left != 0) & ~initialise),
             after.pulse_left.eq(Mux(now.inhibition, pulse_left - 1, 0)),
         ]
 
@@ -291,6 +299,8 @@ class Microcircuit(Timing, wiring.Component):
             m.d.comb += [
                 recalibration.begin_step.eq(start),
                 recalibration.fetch.eq(fetch),
+                recalibration.learn.eq(learn),
+                recalibration.scale.eq(scale),
                 recalibration.store.eq(store),
                 recalibration.channel.eq(channel),
                 recalibration.io.eq(detections.io),
@@ -298,7 +308,8 @@ class Microcircuit(Timing, wiring.Component):
                 recalibration.accessed.eq(request.channel),
                 recalibration.row.eq(request.parameter),
                 recalibration.write_data.eq(request.word),
-                recalibration.clear.eq(initialise & (cleared < recalibration.clear_cycles)),
+                recalibration.read.eq(look),
+                recalibration.clear.eq(initialise),
                 recalibration.clear_row.eq(cleared),
                 self.recalibrated.valid.eq(recalibration.ended),
                 self.recalibrated.channel.eq(channel),
@@ -309,10 +320,11 @@ class Microcircuit(Timing, wiring.Component):
                 (Parameter.POTENTIATION, recalibration.potentiation, self.recalibrated.potentiation),
                 (Parameter.DEPRESSION, recalibration.depression, self.recalibrated.depression),
             ):
+                # The step has its δ in the cycle that replaces them; `store` sees what is kept then.
                 read, write = ports[parameter]
-                m.d.comb += shown.eq(Mux(recalibration.renew, renewed, read.data))
+                m.d.comb += [shown.eq(raw[parameter]), read.en.eq(fetch | look | scale)]
                 with m.If(recalibration.renew):
-                    m.d.comb += [write.data.eq(renewed), write.en.eq(1)]
+                    m.d.comb += [written[parameter].eq(renewed), write.en.eq(1)]
 
         # A tick that cannot start a step at once waits; there is room for one.
         waiting = Signal()
@@ -324,20 +336,41 @@ class Microcircuit(Timing, wiring.Component):
         exists = Cat(request.parameter == p for p in parameter_formats(config)).any()
         writable = ~(request.write & (request.parameter == Parameter.STATUS))
         reaches = (request.channel < self.channels) & exists & writable
+        is_row = request.parameter >= FIRST_ROW
+        answer, answers = Signal.like(self.readback.payload, reset_less=True), Signal()
+        refused = ~reaches
+        m.d.comb += self.readback.payload.eq(answer)
+        asked = Mux(
+            request.parameter[1],
+            raw[Parameter.DEPRESSION],
+            Mux(request.parameter[0], raw[Parameter.POTENTIATION], raw[Parameter.WEIGHT]),
+        )
+        if recalibration is not None:
+            asked = Mux(is_row, recalibration.read_data, asked)
+            # A choice of 0 costs a word nothing, and then three bits more cost little.
+            is_status = request.parameter == Parameter.STATUS
+            refused = refused | is_status
+        with m.If(answers):
+            m.d.sync += answer.eq(Mux(refused, 0, asked))
+            if recalibration is not None:
+                status = Mux(reaches & is_status, recalibration.read_status, 0)
+                low = len(status)
+                m.d.sync += answer[:low].eq(Mux(is_status, status, Mux(refused, 0, asked[:low])))
         with m.If(self.readback.ready):
             m.d.sync += self.readback.valid.eq(0)
         with m.If(detections.unknown | (self.access.ready & ~reaches)):
             m.d.sync += self.rejected.eq(1)
 
         m.d.comb += [self.busy.eq(1), address.eq(channel), now.channel.eq(channel), now.valid.eq(store)]
+        m.d.comb += [now.pn.eq(detections.pn), now.io.eq(detections.io), now.blanked.eq(detections.blanked)]
         with m.FSM():
             with m.State("INITIALISE"):
-                within = cleared < self.channels
-                m.d.comb += [initialise.eq(1), address.eq(cleared), state_write.en.eq(within)]
-                m.d.comb += after.eq(state_layout.const(rest))
-                initial = (words.weight_initial, words.potentiation, words.depression)
-                for (_, write), word in zip(ports.values(), initial, strict=True):
-                    m.d.comb += [write.data.eq(word), write.en.eq(within)]
+                m.d.comb += [initialise.eq(1), address.eq(cleared)]
+                for parameter, word in (
+                    (Parameter.POTENTIATION, words.potentiation),
+                    (Parameter.DEPRESSION, words.depression),
+                ):
+                    m.d.comb += [written[parameter].eq(word), ports[parameter][1].en.eq(1)]
                 m.d.sync += cleared.eq(cleared + 1)
                 with m.If(cleared == self.initialise_cycles - 1):
                     m.next = "IDLE"
@@ -348,26 +381,18 @@ class Microcircuit(Timing, wiring.Component):
                     m.d.sync += channel.eq(0)
                     m.next = "FETCH"
                 with m.Elif(self.access.valid & (request.write | ~self.readback.valid)):
-                    m.d.comb += address.eq(request.channel)
-                    if recalibration is not None:
-                        m.d.comb += recalibration.read.eq(1)
+                    m.d.comb += [look.eq(1), address.eq(request.channel)]
                     m.next = "ACCESS"
             with m.State("ACCESS"):
                 m.d.comb += [self.busy.eq(0), self.access.ready.eq(1), address.eq(request.channel)]
-                with m.If(~request.write):
-                    m.d.sync += [self.readback.valid.eq(1), self.readback.payload.eq(0)]
-                for parameter, (read, write) in ports.items():
+                for parameter, (_, write) in ports.items():
                     with m.If(reaches & (request.parameter == parameter)):
-                        m.d.comb += [write.data.eq(request.word), write.en.eq(request.write)]
-                        with m.If(~request.write):
-                            m.d.sync += self.readback.payload.eq(read.data)
+                        m.d.comb += write.en.eq(request.write)
+                with m.If(~request.write):
+                    m.d.comb += answers.eq(1)
+                    m.d.sync += self.readback.valid.eq(1)
                 if recalibration is not None:
-                    is_row = reaches & (request.parameter >= FIRST_ROW)
-                    m.d.comb += recalibration.write.eq(request.write & is_row)
-                    with m.If(~request.write & is_row):
-                        m.d.sync += self.readback.payload.eq(recalibration.read_data)
-                    with m.If(reaches & (request.parameter == Parameter.STATUS)):
-                        m.d.sync += self.readback.payload.eq(recalibration.read_status)
+                    m.d.comb += recalibration.write.eq(request.write & reaches & is_row)
                 m.next = "IDLE"
             with m.State("FETCH"):
                 m.d.comb += fetch.eq(1)
@@ -395,22 +420,24 @@ class Microcircuit(Timing, wiring.Component):
     def _delayed(
         self,
         m: Module,
-        name: str,
-        delay: int,
-        signal: Value,
+        active: Value,
+        inhibition: Value,
         fetch: Value,
+        learn: Value,
         store: Value,
-        cleared: Value,
         initialise: Value,
-    ) -> Value:
-        """`signal`, `delay` steps ago in this channel; the signal itself for a delay of 0."""
-        if delay == 0:
-            return signal
-        m.submodules[name] = line = DelayLine(delay, self.channels)
+    ) -> tuple[Value, Value]:
+        """`active` and `inhibition`, their delays ago in this channel; `active` itself for a delay of 0."""
+        config = self.config
+        delayed = [(config.noi_delay_steps, inhibition, store)]
+        if config.eligibility_delay_steps:
+            delayed.append((config.eligibility_delay_steps, active, learn))
+        m.submodules.lines = lines = DelayLines([delay for delay, _, _ in delayed], self.channels)
         m.d.comb += [
-            line.fetch.eq(fetch),
-            line.data_in.eq(signal),
-            line.store.eq(store),
-            line.clear.eq(initialise & (cleared < line.rows)),
+            lines.fetch.eq(fetch),
+            lines.data_in.eq(Cat(signal for _, signal, _ in delayed)),
+            lines.store.eq(Cat(when for _, _, when in delayed)),
+            lines.advance.eq(store),
+            lines.clear.eq(initialise),
         ]
-        return line.data_out
+        return (lines.data_out[1] if config.eligibility_delay_steps else active), lines.data_out[0]

@@ -38,15 +38,15 @@ class Recalibration(wiring.Component):
     -------
     begin_step : In(1)
         A step begins: no channel has had its turn in it yet.
-    fetch : In(1)
-        Read the counters of `channel`.
+    fetch, learn, scale : In(1)
+        The first three cycles of the step of `channel`, one after the other.
     store : In(1)
-        End the step of `channel`, at least one cycle after its `fetch`.
+        End it, in a later cycle.
     channel : In
     io, blanked : In(1)
-        Its IO detection, outside blanked steps, and whether the IO was blanked; valid with `store`.
+        Its IO detection, outside blanked steps, and whether the IO was blanked; valid after `fetch`.
     renew : Out(1)
-        In a cycle of `store`: `potentiation` and `depression` are the channel's from the next step on.
+        In the cycle of `learn`: `potentiation` and `depression` are the channel's from the next step on.
     ended : Out(1)
         In a cycle of `store`: the channel's visit ends, with `status` and `rate`.
     status, rate, potentiation, depression : Out
@@ -56,12 +56,12 @@ class Recalibration(wiring.Component):
         Which of its coefficients.
     read : In(1)
         Read the coefficient and the status of the channel; `read_data` and `read_status` are theirs in the
-        next cycle. Not in a cycle of `fetch`, `store` or `clear`.
+        next cycle. Not within a step, nor in a cycle of `clear`.
     write : In(1)
         Write `write_data` to the coefficient; a visit of its channel comes to nothing, and none begins that
-        comes to something until ``GAMMA_EXPONENT`` is written.
+        comes to something until ``GAMMA_EXPONENT`` is written. Not within a step either.
     clear : In(1)
-        Bring back row `clear_row` of everything.
+        Bring back row `clear_row` of everything, after a reset: `clear_row` counts up from 0.
     clear_row : In
 
     Raises
@@ -80,6 +80,8 @@ class Recalibration(wiring.Component):
             {
                 "begin_step": In(1),
                 "fetch": In(1),
+                "learn": In(1),
+                "scale": In(1),
                 "store": In(1),
                 "channel": In(number),
                 "io": In(1),
@@ -104,68 +106,77 @@ class Recalibration(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        in_memory = {"init": [], "attrs": {"ram_style": "block"}}
-        rows = 1 << channel_shape(self.channels).width
-        clears_channel = self.clear & (self.clear_row < rows)
+        channel_bits = len(self.channel)
 
-        # Which channel is being visited in this step, and how far the visit is.
+        # Which channel is being visited in this step, and how much of the visit is left.
         period, visit = self.config.recalibration_steps, self.visit_steps
-        next_step = Signal(range(period))  # within the period
-        second_period, visiting = Signal(), Signal()
-        visited, within = Signal.like(self.channel), Signal(range(visit))
+        until_round = Signal(range(period + 1), init=period)  # steps, counted down to below 0
+        visit_left = Signal(range(visit), init=visit - 1)
+        visiting, is_first = Signal(), Signal()
+        visited = Signal.like(self.channel)
+        begins_round, is_last = Signal(), Signal()
+        fewer_until = until_round - 1
+        m.d.comb += [begins_round.eq(fewer_until < 0), is_last.eq(visit_left == 0)]
         with m.If(self.begin_step):
-            m.d.sync += next_step.eq(next_step + 1)
-            with m.If(next_step == period - 1):
-                m.d.sync += [next_step.eq(0), second_period.eq(1)]
-            m.d.sync += within.eq(within + 1)
-            with m.If(within == visit - 1):
-                m.d.sync += [within.eq(0), visited.eq(visited + 1)]
+            m.d.sync += [
+                until_round.eq(Mux(begins_round, period - 1, fewer_until)),
+                is_first.eq(begins_round | is_last),
+                visit_left.eq(Mux(begins_round | is_last, visit - 1, visit_left - 1)),
+            ]
+            with m.If(is_last):
+                m.d.sync += visited.eq(visited + 1)
                 with m.If(visited == self.channels - 1):
                     m.d.sync += visiting.eq(0)
-            with m.If((next_step == 0) & second_period):
-                m.d.sync += [visiting.eq(1), visited.eq(0), within.eq(0)]
-        turn = self.store & visiting & (self.channel == visited)
-        first, last = turn & (within == 0), turn & (within == visit - 1)
+            with m.If(begins_round):
+                m.d.sync += [visiting.eq(1), visited.eq(0)]
+        turn = visiting & (self.channel == visited)
+        first, last = Signal(), Signal()
+        m.d.comb += [first.eq(turn & is_first), last.eq(turn & is_last)]
 
-        # Counters.
+        # What is kept of a channel: the two counters in two rows, one after the other through one adder;
+        # beside the first, whether the set of coefficients is whole, and the status.
         width = count_bits(self.config)
-        layout = data.StructLayout({"count": width, "observed": width})
-        m.submodules.counters = counters = memory.Memory(shape=layout, depth=rows, **in_memory)
-        before, after = counters.read_port(), counters.write_port()
+        layout = data.StructLayout({"counter": width, "whole": 1, "status": STATUS_FORMAT.as_shape()})
+        m.submodules.kept = kept = memory.Memory(
+            shape=layout.size, depth=2 << channel_bits, init=[], attrs={"ram_style": "block"}
+        )
+        read, write = kept.read_port(), kept.write_port(granularity=1)
+        before, after = data.View(layout, read.data), data.View(layout, write.data)
+        written = data.View(layout, write.en)
+        writes_counter = self.learn | self.scale | self.clear
         m.d.comb += [
-            before.addr.eq(self.channel),
-            before.en.eq(self.fetch),
-            after.addr.eq(Mux(self.clear, self.clear_row, self.channel)),
-            after.en.eq(self.store | clears_channel),
+            read.en.eq(self.fetch | self.learn | self.read),
+            read.addr.eq(Cat(Mux(self.read, self.accessed, self.channel), self.learn)),
+            write.addr.eq(
+                Mux(
+                    self.clear,
+                    self.clear_row,
+                    Cat(Mux(self.write, self.accessed, self.channel), self.scale),
+                )
+            ),
+            after.counter.eq(
+                Mux(first | self.clear, 0, before.counter)
+                + Mux(self.scale, ~self.blanked, self.io & self.learn)
+            ),
+            after.whole.eq(self.clear | (self.row == Row.GAMMA_EXPONENT)),
+            after.status.eq(self.status),  # NEVER after a reset
+            written.counter.eq(writes_counter.replicate(width)),
+            written.whole.eq(self.write | self.clear),
+            written.status.eq((self.ended | self.clear).replicate(STATUS_FORMAT.width)),
         ]
-        with m.If(~self.clear):
-            m.d.comb += [
-                after.data.count.eq(Mux(first, 0, before.data.count) + self.io),
-                after.data.observed.eq(Mux(first, 0, before.data.observed) + ~self.blanked),
-            ]
 
         # The evaluator works from the visit's first step to its last.
         m.submodules.evaluator = evaluator = self._evaluator
-        m.submodules.whole = sets = memory.Memory(shape=1, depth=rows, **in_memory)
-        whole, written = sets.read_port(), sets.write_port()
-        m.d.comb += [
-            whole.addr.eq(self.channel),
-            whole.en.eq(self.fetch),
-            written.addr.eq(Mux(self.clear, self.clear_row, self.accessed)),
-            written.data.eq(self.clear | (self.row == Row.GAMMA_EXPONENT)),
-            written.en.eq(self.write | clears_channel),
-        ]
         is_exponent = self.row[:2] == Row.ALPHA_EXPONENT
         interrupted = Signal()
-        with m.If(first):
-            m.d.sync += interrupted.eq(~whole.data)
+        with m.If(self.learn & first):
+            m.d.sync += interrupted.eq(~before.whole)
         with m.Elif(self.write & (self.accessed == visited)):
             m.d.sync += interrupted.eq(1)
         m.d.comb += [
-            evaluator.start.eq(first),
+            evaluator.start.eq(self.learn & first),
             evaluator.channel.eq(self.channel),
-            evaluator.count.eq(before.data.count),
-            evaluator.observed.eq(before.data.observed),
+            evaluator.counted.eq(before.counter),
             evaluator.lend.eq(self.read),
             evaluator.write.eq(self.write),
             evaluator.clear.eq(self.clear),
@@ -174,23 +185,12 @@ class Recalibration(wiring.Component):
                 Mux(is_exponent, self.write_data[: EXPONENT.width].as_signed(), self.write_data)
             ),
             self.read_data.eq(evaluator.read_data),
-            self.ended.eq(last),
+            self.read_status.eq(before.status),
+            self.ended.eq(self.store & last),
             self.status.eq(Mux(interrupted | ~evaluator.done, Status.INTERRUPTED, evaluator.status)),
             self.rate.eq(evaluator.rate),
             self.potentiation.eq(evaluator.potentiation),
             self.depression.eq(evaluator.depression),
-            self.renew.eq(last & (self.status == Status.GOOD)),
-        ]
-
-        m.submodules.statuses = statuses = memory.Memory(
-            shape=STATUS_FORMAT.as_shape(), depth=rows, **in_memory
-        )
-        status_read, status_write = statuses.read_port(), statuses.write_port()
-        m.d.comb += [
-            status_read.addr.eq(self.accessed),
-            self.read_status.eq(status_read.data),
-            status_write.addr.eq(Mux(self.clear, self.clear_row, self.channel)),
-            status_write.data.eq(Mux(self.clear, Status.NEVER, self.status)),
-            status_write.en.eq(last | clears_channel),
+            self.renew.eq(self.learn & last & (self.status == Status.GOOD)),
         ]
         return m

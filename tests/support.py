@@ -11,11 +11,16 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from amaranth.hdl import Assert, Module
+from amaranth.lib import memory
 from amaranth.sim import Simulator
 from microzone.gateware import event_banks, microcircuit, rational, recalibration
 from microzone.golden_model.microcircuit import SIGNALS
 from microzone.sim.comparison import RECALIBRATION
 from microzone.sim.replay import Scenario
+
+DETECTED = ("pn", "io", "blanked")
+"""What a step tells of its detections, beside what it makes of them."""
 
 
 def simulate(core: Any, scenario: Scenario) -> dict[str, np.ndarray]:
@@ -24,7 +29,7 @@ def simulate(core: Any, scenario: Scenario) -> dict[str, np.ndarray]:
     ``late`` has the steps in which a channel took other than the stated cycles.
     """
     shape = (scenario.steps, scenario.channels)
-    record = {name: np.zeros(shape, np.int64) for name in (*SIGNALS, "response")}
+    record = {name: np.zeros(shape, np.int64) for name in (*SIGNALS, *DETECTED, "response")}
     recalibrations: list[list[int]] = []
     late = np.zeros(scenario.steps, bool)
     blanked = np.zeros(shape, bool) if scenario.blanked is None else scenario.blanked
@@ -49,7 +54,7 @@ def simulate(core: Any, scenario: Scenario) -> dict[str, np.ndarray]:
                     cycles += 1
                 late[step] |= cycles != core.latency(channel)
                 assert ctx.get(core.commit.channel) == channel
-                for name in SIGNALS:
+                for name in (*SIGNALS, *DETECTED):
                     record[name][step, channel] = ctx.get(getattr(core.commit, name))
                 record["response"][step, channel] = ctx.get(core.responses.valid)
                 if ctx.get(core.recalibrated.valid):
@@ -58,14 +63,35 @@ def simulate(core: Any, scenario: Scenario) -> dict[str, np.ndarray]:
                 await ctx.tick()
                 cycles += 1
 
-    simulator = Simulator(core)
-    simulator.add_clock(1e-6)
-    simulator.add_testbench(bench)
-    simulator.run()
+    with no_collisions():
+        simulator = Simulator(core)
+        simulator.add_clock(1e-6)
+        simulator.add_testbench(bench)
+        simulator.run()
     record["late"] = np.flatnonzero(late)
     if scenario.config.recalibration.enabled:
         record["recalibrations"] = np.array(recalibrations, np.int64).reshape(-1, len(RECALIBRATION))
     return record
+
+
+@contextmanager
+def no_collisions() -> Iterator[None]:
+    """Whatever is elaborated within: a simulation fails if a memory's row is read while it is written.
+
+    Synthesis is told that this does not happen (boards/synthesis.py), or else it adds logic to each memory.
+    """
+    elaborate = memory.Memory.elaborate
+
+    def watched(self: Any, platform: Any) -> Module:
+        m = Module()
+        m.submodules.memory = elaborate(self, platform)
+        for read in self.read_ports:
+            for write in self.write_ports:
+                m.d.sync += Assert(~(read.en & write.en.any() & (read.addr == write.addr)), "collision")
+        return m
+
+    with mock.patch.object(memory.Memory, "elaborate", watched):
+        yield
 
 
 async def send(ctx: Any, core: Any, channel: int, kind: int) -> None:
@@ -92,7 +118,7 @@ async def access(ctx: Any, core: Any, channel: int, parameter: int, word: int | 
 
 # Each of the eight processes broken on purpose: what stands in gateware/microcircuit.py, and what replaces it.
 PROCESSES = {
-    "1 trace: one step too long": ("before.age < idle - 1", "before.age < idle"),
+    "1 trace: one step too long": ("below(before.age, idle - 1)", "below(before.age, idle)"),
     "1 trace: slope off by one LSB": (
         "(before.trace - words.trace_slope)",
         "(before.trace - words.trace_slope - 1)",
@@ -101,18 +127,18 @@ PROCESSES = {
         "now.age.eq(Mux(detections.pn, 0,",
         "now.age.eq(Mux(detections.pn & (before.age == idle), 0,",
     ),
-    "2 scaling: w before learning": ("now.weight * now.trace", "weight_read.data * now.trace"),
+    "2 scaling: w before learning": ("now.weight * now.trace", "before_weight * now.trace"),
     "3 threshold: at or below": (
-        ".shift_right(words.threshold_shift) < words",
-        ".shift_right(words.threshold_shift) <= words",
+        "(words.threshold_shift), words.threshold)",
+        "(words.threshold_shift), words.threshold + 1)",
     ),
     "3 threshold: a CR in every step below": (
         "now.cr.eq(now.below & ~before.below)",
         "now.cr.eq(now.below)",
     ),
     "3 threshold: without an active trace": (
-        "now.below.eq(now.active & below)",
-        "now.below.eq(below)",
+        "now.below.eq(now.active & under)",
+        "now.below.eq(under)",
     ),
     "4 inhibitory pulse: one step short": (
         "Mux(now.cr, config.trace_steps, before",
@@ -123,17 +149,17 @@ PROCESSES = {
         "Mux(now.cr & (before.pulse_left == 0), config.trace_steps, before",
     ),
     "5 delayed inhibition: one step late": (
-        "config.noi_delay_steps, now.inhibition",
-        "config.noi_delay_steps + 1, now.inhibition",
+        "(config.noi_delay_steps, inhibition",
+        "(config.noi_delay_steps + 1, inhibition",
     ),
     "6 gate: left open": ("gated = detections.io & ~inhibited", "gated = detections.io"),
     "7 plasticity trace: one step late": (
-        "config.eligibility_delay_steps, active",
-        "config.eligibility_delay_steps + 1, active",
+        "(config.eligibility_delay_steps, active",
+        "(config.eligibility_delay_steps + 1, active",
     ),
     "8 coincidence: δd without δp": (
-        "weight_read.data + potentiation - ",
-        "weight_read.data + Mux(gated, 0, potentiation) - ",
+        "Mux(gated, potentiation - depression, potentiation)",
+        "Mux(gated, -depression, potentiation)",
     ),
     "8 coincidence: wraps at its limits": (
         "resize(learnt, learnt_format, target)",
@@ -161,38 +187,39 @@ BANKS = {
 }
 # What the recalibration adds: the schedule, the counters and the evaluator.
 SCHEDULE = {
-    "visits begin a step late": ("with m.If((next_step == 0)", "with m.If((next_step == 1)"),
-    "a first round too early": (" & second_period", ""),
-    "a visit ends a step early": ("turn & (within == visit - 1)", "turn & (within == visit - 2)"),
-    "counters go on": ("Mux(first, 0, before.data.count)", "before.data.count"),
+    "visits begin a step early": ("begins_round.eq(fewer_until < 0)", "begins_round.eq(fewer_until <= 0)"),
+    "a period is a step too long": ("Mux(begins_round, period - 1,", "Mux(begins_round, period,"),
+    "a first round too early": ("init=period)", "init=0)"),
+    "a visit ends a step early": ("last.eq(turn & is_last)", "last.eq(turn & (visit_left == 1))"),
+    "counters go on": ("Mux(first | self.clear, 0, before", "Mux(self.clear, 0, before"),
     "the sampling step is not counted": (
-        "Mux(first, 0, before.data.observed) + ~self.blanked",
-        "Mux(first, 0, before.data.observed + ~self.blanked)",
+        "Mux(first | self.clear, 0, before.counter)\n                + ",
+        "Mux(first | self.clear, 0, before.counter)\n                + ~first & ",
     ),
-    "blanked time counts": ("+ ~self.blanked", "+ 1"),
+    "blanked time counts": ("Mux(self.scale, ~self.blanked,", "Mux(self.scale, 1,"),
     "a write in mid-visit is not noticed": ("interrupted.eq(1)", "interrupted.eq(0)"),
-    "half a set is used": ("interrupted.eq(~whole.data)", "interrupted.eq(0)"),
+    "half a set is used": ("interrupted.eq(~before.whole)", "interrupted.eq(0)"),
     "every write interrupts": ("self.write & (self.accessed == visited)", "self.write"),
 }
 EVALUATOR = {
-    "products are not rounded": (" + (bits_left == 1)", ""),
-    "quotients are not rounded": ("rounded = (quotient + 1) >> 1", "rounded = quotient >> 1"),
-    "large quotients wrap": ("too_large | quotient[-1]", "0"),
-    "a rate at the limit is refused": ("(self.rate > high)", "(self.rate >= high)"),
-    "the least determinant is refused": ("total < LEAST_DETERMINANT", "total <= LEAST_DETERMINANT"),
-    "a negative numerator passes": ("with m.Elif(total < 0):", "with m.Elif(0):"),
-    "exponents are added": ("exponent - beta_exponent", "exponent + beta_exponent"),
-    "large shifts are not refused": (
-        "with m.If((shift > largest_shift(config)) & (total != 0)):",
-        "with m.If(0):",
-    ),
-    "a rate beyond full scale passes": (
-        "with m.If(too_large | (self.rate < low)",
-        "with m.If((self.rate < low)",
-    ),
+    "products are not rounded": ("Mux(load == _Load.TOTAL, half, 0)", "0"),
+    "quotients are not rounded": ("Cat(fits & ~too_large, quotient)", "Cat(Const(0, 1), quotient)"),
+    "large quotients wrap": ("shifts.eq(~(at_end | too_large))", "shifts.eq(~at_end)"),
+    "a rate at the limit is refused": ("~below(whole_rate, high + 1)", "~below(whole_rate, high)"),
+    "the least determinant is refused": ("(result, LEAST_DETERMINANT)", "(result, LEAST_DETERMINANT + 1)"),
+    "a negative numerator passes": ("with m.If(result < 0):", "with m.If(0):"),
+    "exponents are added": ("inverts.eq(load == _Load.BETA_EXPONENT)", "inverts.eq(0)"),
+    "a divisor is not aligned": ("with m.If(~fits):", "with m.If(1):"),
+    "a detection in each step passes for no step": ("(is_rate & left[2])", "(is_rate & left[0])"),
+    "a rate beyond full scale passes": ("with m.If(highest_rate | below(", "with m.If(below("),
 }
-# What shows only where the evaluator's memory is borrowed again and again, as its own bench does.
-LOANS = {"a loan of the memory is not waited for": ("m.If(~self.lend)", "m.If(1)")}
+# What shows only where the evaluator's memory is borrowed again and again, or in the longest evaluation: its own
+# bench does so.
+LOANS = {
+    "0 is divided": ("m.If((load == _Load.DETERMINANT) & ~fits)", "m.If(0)"),
+    "a loan of the memory is not waited for": ("reads.eq(~self.lend & ~self.write)", "reads.eq(~self.write)"),
+    "a total is lost beside a write": ("keeps.eq(~self.write & (", "keeps.eq(1 & ("),
+}
 MUTATIONS = {name: (microcircuit, *change) for name, change in (PROCESSES | HANDSHAKES).items()} | {
     name: (event_banks, *change) for name, change in BANKS.items()
 }

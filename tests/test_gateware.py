@@ -6,21 +6,30 @@ from typing import Any
 
 import numpy as np
 import pytest
+from amaranth.hdl import Cat, Module, Shape, Signal, signed, unsigned
+from amaranth.lib import memory
 from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from microzone.gateware import Microcircuit, StepTimer
-from microzone.gateware.delay_line import DelayLine
+from microzone.gateware.delay_line import DelayLines
+from microzone.gateware.fixed import below
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.sim.comparison import first_difference, first_recalibration
 from microzone.sim.replay import Scenario, expected_signals
 from microzone.sim.scenarios import CONFIGS, scenarios
-from support import PROCESSES, RECALIBRATION_MUTATIONS, mutant, simulate
+from support import DETECTED, PROCESSES, RECALIBRATION_MUTATIONS, mutant, no_collisions, simulate
 
 
 def difference(core: Any, scenario: Scenario) -> str | None:
     got = simulate(core, scenario)
     expected = expected_signals(scenario)
+    detected = {"pn": scenario.pn, "io": scenario.io, "blanked": np.zeros_like(scenario.pn)}
+    if scenario.blanked is not None:
+        detected |= {"io": scenario.io & ~scenario.blanked, "blanked": scenario.blanked}
+    for name in DETECTED:
+        if not np.array_equal(got[name], detected[name]):
+            return f"{name} of a step"
     if not np.array_equal(got["response"], expected["response"]):
         return "responses"
     if got["late"].size:
@@ -104,39 +113,104 @@ def test_latency_and_cycles_are_small_enough() -> None:
     assert core.latency() <= 16
 
 
-@pytest.mark.parametrize(("delay", "channels"), [(1, 1), (1, 3), (5, 1), (4, 3)])
-def test_delay_line_delays_each_channel(delay: int, channels: int) -> None:
-    line = DelayLine(delay, channels)
-    rng = np.random.default_rng(delay + channels)
-    bits = rng.integers(0, 2, (40, channels))
+@pytest.mark.parametrize(
+    ("delays", "channels"), [((1,), 1), ((1, 1), 3), ((5, 5), 1), ((4, 3), 3), ((1, 6), 2), ((2, 5, 2), 3)]
+)
+def test_each_line_delays_each_channel_by_its_own(delays: tuple[int, ...], channels: int) -> None:
+    lines = DelayLines(delays, channels)
+    rng = np.random.default_rng(sum(delays) + channels)
+    bits = rng.integers(0, 2, (40, channels, len(delays)))
+
+    async def walk(ctx: Any, expected: Any, stored: Any) -> None:
+        for channel in range(channels):
+            ctx.set(lines.fetch, 1)
+            await ctx.tick()
+            ctx.set(lines.fetch, 0)
+            got = [ctx.get(lines.data_out) >> line & 1 for line in range(len(delays))]
+            assert got == expected(channel), channel
+            word = stored(channel)
+            for line in range(len(delays)):  # in separate cycles, beside wrong bits of the others
+                last = line == len(delays) - 1
+                others = int(rng.integers(1 << len(delays))) & ~(1 << line)
+                ctx.set(lines.data_in, int(word[line]) << line | others)
+                ctx.set(lines.store, 1 << line)
+                ctx.set(lines.advance, last)
+                await ctx.tick()
+            ctx.set(lines.store, 0)
+            ctx.set(lines.advance, 0)
 
     async def bench(ctx: Any) -> None:
-        for step in range(40):
-            for channel in range(channels):
-                ctx.set(line.fetch, 1)
-                await ctx.tick()
-                ctx.set(line.fetch, 0)
-                expected = bits[step - delay, channel] if step >= delay else 0
-                assert ctx.get(line.data_out) == expected, (step, channel)
-                ctx.set(line.data_in, int(bits[step, channel]))
-                ctx.set(line.store, 1)
-                await ctx.tick()
-                ctx.set(line.store, 0)
-        ctx.set(line.clear, 1)
-        await ctx.tick().repeat(line.rows)
-        ctx.set(line.clear, 0)
-        for _ in range(line.rows):
-            ctx.set(line.fetch, 1)
-            await ctx.tick()
-            assert ctx.get(line.data_out) == 0
-            ctx.set(line.store, 1)
-            await ctx.tick()
-            ctx.set(line.store, 0)
+        for start in (0, 40):
+            for step in range(40):
+                await walk(
+                    ctx,
+                    lambda channel, step=step: [
+                        bits[step - delay, channel, line] if step >= delay else 0
+                        for line, delay in enumerate(delays)
+                    ],
+                    lambda channel, step=step: bits[step, channel],
+                )
+            ctx.set(lines.clear, 1)
+            await ctx.tick().repeat(lines.rows + start)  # any number from `rows` on
+            ctx.set(lines.clear, 0)
+        for _ in range(2 * max(delays)):
+            await walk(ctx, lambda channel: [0] * len(delays), lambda channel: [0] * len(delays))
 
-    simulator = Simulator(line)
-    simulator.add_clock(1e-6)
+    with no_collisions():
+        simulator = Simulator(lines)
+        simulator.add_clock(1e-6)
+        simulator.add_testbench(bench)
+        simulator.run()
+
+
+@pytest.mark.parametrize("shape", [unsigned(1), unsigned(4), signed(1), signed(4)])
+def test_below_is_less_than_for_every_number(shape: Shape) -> None:
+    """Beside the range of the word too, where it is always or never less."""
+    word = Signal(shape)
+    limits = range(-20, 21)
+    numbers = range(-8, 16) if shape.signed else range(16)
+    less = Signal(len(limits))
+    m = Module()
+    m.d.comb += less.eq(Cat(below(word, limit) for limit in limits))
+
+    async def bench(ctx: Any) -> None:
+        for number in numbers:
+            ctx.set(word, number)
+            inside = ctx.get(word)
+            await ctx.delay(1e-9)
+            assert ctx.get(less) == sum((inside < limit) << i for i, limit in enumerate(limits)), inside
+
+    simulator = Simulator(m)
     simulator.add_testbench(bench)
     simulator.run()
+
+
+def test_a_row_read_while_it_is_written_is_noticed() -> None:
+    """The check that each simulation of the core goes through."""
+    m = Module()
+    m.submodules.rows = rows = memory.Memory(shape=1, depth=2, init=[])
+    read, write = rows.read_port(), rows.write_port()
+    m.d.comb += [write.en.eq(1), write.addr.eq(1)]
+    seen = []
+
+    async def bench(ctx: Any) -> None:
+        for enabled, row in ((1, 0), (0, 1)):
+            ctx.set(read.en, enabled)
+            ctx.set(read.addr, row)
+            await ctx.tick()
+        seen.append("no collision yet")
+        ctx.set(read.en, 1)
+        ctx.set(read.addr, 1)
+        for _ in range(2):
+            await ctx.tick()
+
+    with no_collisions():
+        simulator = Simulator(m)
+        simulator.add_clock(1e-6)
+        simulator.add_testbench(bench)
+        with pytest.raises(AssertionError, match="collision"):
+            simulator.run()
+    assert seen
 
 
 def test_step_timer_ticks_each_period() -> None:
@@ -164,6 +238,6 @@ def test_a_step_that_is_no_whole_number_of_cycles_is_refused(clock_hz: float) ->
 
 
 def test_impossible_sizes_are_refused() -> None:
-    for make in (lambda: Microcircuit(ChipConfig.make(), 0), lambda: DelayLine(0, 1)):
+    for make in (lambda: Microcircuit(ChipConfig.make(), 0), lambda: DelayLines([0], 1)):
         with pytest.raises(ValueError, match="at least 1"):
             make()

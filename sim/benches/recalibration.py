@@ -18,11 +18,13 @@ from microzone.gateware.events import channel_shape
 from microzone.gateware.rational import ROW_BITS
 from microzone.golden_model.config import ChipConfig
 from microzone.golden_model.recalibration import (
+    EXPONENT,
     RecalibrationFixed,
     Row,
     Status,
     count_bits,
     evaluation_cycles,
+    row_format,
 )
 from microzone.sim.drivers import Clocked
 from microzone.sim.scenarios import coefficient_set
@@ -49,8 +51,7 @@ class Bench:
         for name in (
             "start",
             "channel",
-            "count",
-            "observed",
+            "counted",
             "lend",
             "write",
             "clear",
@@ -64,8 +65,9 @@ class Bench:
             await FallingEdge(self.dut.clk)
         self.dut.rst.value = 0
         self.dut.clear.value = 1
-        for address in range(1 << ROW_BITS + channel_shape(self.channels).width):
-            self.dut.address.value = address
+        rows = 1 << ROW_BITS + channel_shape(self.channels).width
+        for cycle in range(rows + int(self.rng.integers(rows))):  # longer than need be
+            self.dut.address.value = cycle % rows
             await FallingEdge(self.dut.clk)
         self.dut.clear.value = 0
 
@@ -91,19 +93,27 @@ class Bench:
         return word - (word >> width - 1 << width)
 
     async def evaluate(self, channel: int, count: int, observed: int, *, reads: bool) -> Status:
-        """One evaluation, compared; `reads` borrows the memory in every second cycle."""
-        for name, value in (("channel", channel), ("count", count), ("observed", observed), ("start", 1)):
+        """One evaluation, compared; `reads` borrows the memory in every second cycle, or writes to it."""
+        for name, value in (("channel", channel), ("counted", count), ("start", 1)):
             getattr(self.dut, name).value = value
         began = self.clock.cycle
         await FallingEdge(self.dut.clk)
-        for name in ("start", "channel", "count", "observed"):
-            getattr(self.dut, name).value = 0
+        for name, value in (("start", 0), ("channel", 0), ("counted", observed)):
+            getattr(self.dut, name).value = value
+        await FallingEdge(self.dut.clk)
+        self.dut.counted.value = 0
         await ReadOnly()
         if not int(self.dut.done.value):
             if reads:
                 while not int(self.dut.done.value):
                     await FallingEdge(self.dut.clk)
                     row = Row(int(self.rng.choice(list(Row))))
+                    if self.channels > 1 and self.rng.random() < 0.5:
+                        fmt = row_format(self.config, row)
+                        number = int(self.rng.integers(fmt.raw_min, fmt.raw_max, endpoint=True))
+                        await self.write((channel + 1) % self.channels, row, number)
+                        await ReadOnly()
+                        continue
                     word = await self.read(channel, row)
                     assert word == self.model.words[channel, row], f"{row.name} read back wrong; {self.seed}"
                     await ReadOnly()
@@ -153,3 +163,19 @@ async def equal_to_the_model(dut: Any) -> None:
         every.discard(Status.RATE)
     assert set(seen) >= every, f"the stimulus met only {dict(seen)}; {bench.seed}"
     dut._log.info(f"statuses: {dict(seen)}")
+
+
+@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+async def nothing_to_divide(dut: Any) -> None:
+    """Numerators of 0 over the smallest scale: δp and δd are 0, and as soon as any others."""
+    bench = Bench(dut)
+    await bench.start()
+    config = bench.config
+    words = dict.fromkeys(Row, 0) | {Row.BETA_0: config.formats.coefficient.raw_max}
+    words |= {Row.BETA_EXPONENT: EXPONENT.raw_min}
+    words |= dict.fromkeys((Row.ALPHA_EXPONENT, Row.GAMMA_EXPONENT), EXPONENT.raw_max)
+    for row, word in words.items():
+        await bench.write(0, row, word)
+    observed = (1 << count_bits(config)) - 1
+    count = int(observed * config.recalibration.rate_max_hz * config.time.step_s / 2)
+    assert await bench.evaluate(0, count, observed, reads=False) is Status.GOOD, bench.seed
