@@ -1,0 +1,146 @@
+"""Bytes over a serial line: 8 data bits, no parity, one stop bit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import stream, wiring
+from amaranth.lib.cdc import FFSynchronizer
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["Uart"]
+
+_DATA_BITS = 8
+_LEAST_CYCLES = 4
+"""Clock cycles a bit: with fewer the middle of a bit cannot be told."""
+_MOST_BITS = 16
+_EXACT, _TOLERATED = 0.0025, 0.02
+"""Relative error of the baud rate: with less no more bits are spent on it; more is refused."""
+
+
+class Uart(wiring.Component):
+    """Receiver and transmitter.
+
+    Both count bits by a phase to which each clock cycle adds baud/clock; a bit is over when it overflows. The
+    receiver starts its phase half a bit ahead at each falling edge, and so looks at the middle of each bit.
+
+    Parameters
+    ----------
+    clock_hz : float
+    baud : float
+        Bits a second, start and stop bits counted.
+
+    Attributes
+    ----------
+    phase_bits, increment : int
+        Width of the phase, and what a clock cycle adds.
+    baud : float
+        Bits a second as made.
+
+    Members
+    -------
+    rx : In(1)
+        From the other side; any clock, it is synchronised here.
+    tx : Out(1)
+    received : Out(stream of 8 bits)
+        A byte that is not taken by the time of the next one is lost, and sets `error`.
+    error : Out(1)
+        High for a cycle: a byte without a stop bit, which is dropped (a break is one, however long), or a
+        byte that was not taken.
+    send : In(stream of 8 bits)
+
+    Raises
+    ------
+    ValueError
+        If the clock cannot make the baud rate within 2 %, or gives less than 4 cycles a bit.
+    """
+
+    def __init__(self, *, clock_hz: float, baud: float) -> None:
+        if not 0 < _LEAST_CYCLES * baud <= clock_hz:
+            raise ValueError(
+                f"{baud:g} baud: limit is {clock_hz / _LEAST_CYCLES:g} at a clock of {clock_hz:g} Hz"
+            )
+        share = baud / clock_hz
+        for bits in range(2, _MOST_BITS + 1):
+            self.phase_bits, self.increment = bits, round(share * (1 << bits))
+            self.baud = clock_hz * self.increment / (1 << bits)
+            error = abs(self.baud / baud - 1)
+            if error <= _EXACT:
+                break
+        if error > _TOLERATED:
+            raise ValueError(
+                f"{baud:g} baud: {self.baud:g} is nearest at a clock of {clock_hz:g} Hz, "
+                f"limit is {_TOLERATED:.0%} off"
+            )
+        super().__init__(
+            {
+                "rx": In(1, init=1),
+                "tx": Out(1, init=1),
+                "received": Out(stream.Signature(_DATA_BITS)),
+                "error": Out(1),
+                "send": In(stream.Signature(_DATA_BITS)),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        self._transmit(m)
+        self._receive(m)
+        return m
+
+    def _turns(self, m: Module, name: str, start: int, restarts: Value) -> Value:
+        """Whether a bit is over; the phase is at `start` in the cycle after `restarts`."""
+        phase = Signal(self.phase_bits, name=f"{name}_phase")
+        advanced = phase + self.increment
+        m.d.sync += phase.eq(Mux(restarts, start, advanced))
+        return advanced[self.phase_bits]
+
+    def _transmit(self, m: Module) -> None:
+        left, busy = Signal(_DATA_BITS + 1), Signal()  # `left`: data, and the stop bit, which is the last one
+        turns = self._turns(m, "tx", 0, ~busy)
+        m.d.comb += self.send.ready.eq(~busy)
+        with m.If(~busy):
+            m.d.sync += left.eq(Cat(self.send.payload, 1))
+            with m.If(self.send.valid):
+                m.d.sync += [busy.eq(1), self.tx.eq(0)]
+        with m.Elif(turns):
+            m.d.sync += left.eq(left >> 1)
+            with m.If(left == 0):
+                m.d.sync += busy.eq(0)
+            with m.Else():
+                m.d.sync += self.tx.eq(left[0])
+
+    def _receive(self, m: Module) -> None:
+        line, idle = Signal(init=1), Signal()
+        m.submodules.synchroniser = FFSynchronizer(self.rx, line, init=1)
+        # Half a bit ahead; the edge was half a cycle before it is seen, on average.
+        ahead = (1 << self.phase_bits - 1) + self.increment // 2
+        turns = self._turns(m, "rx", ahead, idle)
+        found = Signal(_DATA_BITS + 1)  # the bits from above; below them a one, at the bottom with the eighth
+        received = self.received
+        m.d.comb += received.payload.eq(found[1:])
+        with m.If(received.ready):
+            m.d.sync += received.valid.eq(0)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += idle.eq(1)
+                with m.If(~line):
+                    m.d.comb += self.error.eq(received.valid & ~received.ready)
+                    m.d.sync += [found.eq(1 << _DATA_BITS), received.valid.eq(0)]
+                    m.next = "START"
+            with m.State("START"), m.If(turns):
+                m.next = "DATA"
+                with m.If(line):  # too short for a bit
+                    m.next = "IDLE"
+            with m.State("DATA"):
+                with m.If(turns & ~found[0]):
+                    m.d.sync += found.eq(Cat(found[1:], line))
+                with m.Elif(turns & line):
+                    m.d.sync += received.valid.eq(1)
+                    m.next = "IDLE"
+                with m.Elif(turns):
+                    m.d.comb += self.error.eq(1)
+                    m.next = "BREAK"
+            with m.State("BREAK"), m.If(line):
+                m.next = "IDLE"
