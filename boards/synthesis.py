@@ -1,12 +1,10 @@
 """What microcircuit and chip cost on an FPGA: synthesis by Yosys, place and route by nextpnr.
 
-``python -m microzone.boards.synthesis`` prints the table.
+``python -m microzone.boards.synthesis`` prints the table. What a whole board takes is ``boards/table.py``.
 """
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -20,10 +18,10 @@ from amaranth.lib.wiring import In, Out
 from ..gateware.chip import Chip
 from ..gateware.microcircuit import Microcircuit
 from ..gateware.step_timer import StepTimer
-from ..gateware.toolchain import ToolError, find_tool, to_rtlil
-from ..golden_model.calibration import calibrate
+from ..gateware.toolchain import ToolError, to_rtlil, without_collisions
 from ..golden_model.config import ChipConfig
-from ..golden_model.protocol import TRAINING
+from .board import calibrated_config
+from .flow import ICE40, place, preparation, run_tool
 
 __all__ = ["Cost", "FewPins", "calibrated_config", "chip_cost", "microcircuit_cost", "synthesise_up5k"]
 
@@ -116,7 +114,7 @@ def chip_cost(config: ChipConfig) -> Cost:
 
 
 def synthesise_up5k(top: FewPins, *, dsp: bool = True, seed: int = 1) -> Cost:
-    """Synthesise, place and route a core for the iCE40 UP5K.
+    """Synthesise, place and route a core for the iCE40 UP5K, as bitstreams are.
 
     Parameters
     ----------
@@ -137,29 +135,23 @@ def synthesise_up5k(top: FewPins, *, dsp: bool = True, seed: int = 1) -> Cost:
     """
     with tempfile.TemporaryDirectory(prefix="microzone-") as name:
         folder = Path(name)
-        (folder / "top.il").write_text(to_rtlil(top, "top"), encoding="utf-8")
-        script = f"read_rtlil top.il; synth_ice40 -top top {'-dsp' if dsp else ''} -json top.json"
-        _run("yosys", ["-q", "-p", script], folder)
-        options = ["--up5k", "--package", "sg48", "--json", "top.json", "--report", "report.json"]
-        options += ["--freq", str(CLOCK_HZ / 1e6), "--seed", str(seed), "--quiet"]
-        _run("nextpnr-ice40", options, folder)
-        report = json.loads((folder / "report.json").read_text())
-    used = report["utilization"]
+        rtlil = without_collisions(to_rtlil(top, "top"))
+        (folder / "top.il").write_text(rtlil, encoding="utf-8")
+        synthesis = f"synth_ice40 -top top {ICE40.options if dsp else ''} -json top.json"
+        script = f"read_rtlil top.il; {preparation(ICE40, CLOCK_HZ)}; {synthesis}"
+        run_tool("yosys", ["-q", "-p", script], folder)
+        device = ["--up5k", "--package", "sg48", "--json", "top.json"]
+        placed = place(ICE40, folder, device, clock_hz=CLOCK_HZ, seed=seed)
+    if placed.fmax_hz < CLOCK_HZ:
+        raise ToolError(f"timing is not met: {placed.fmax_hz / 1e6:.2f} MHz, limit is {CLOCK_HZ / 1e6:g} MHz")
     return Cost(
         wrapper_bits=top.wrapper_bits,
-        logic_cells=used["ICESTORM_LC"]["used"],
-        logic_cells_available=used["ICESTORM_LC"]["available"],
-        dsps=used["ICESTORM_DSP"]["used"],
-        rams=used["ICESTORM_RAM"]["used"],
-        fmax_hz=1e6 * min(clock["achieved"] for clock in report["fmax"].values()),
+        logic_cells=placed.logic_cells.used,
+        logic_cells_available=placed.logic_cells.available,
+        dsps=placed.dsps.used,
+        rams=placed.rams.used,
+        fmax_hz=placed.fmax_hz,
     )
-
-
-def _run(tool: str, arguments: list[str], folder: Path) -> None:
-    done = subprocess.run([find_tool(tool), *arguments], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if "ERROR" in line]
-        raise ToolError(f"{tool}: {lines[0] if lines else 'failed'}")
 
 
 def main() -> None:
@@ -175,18 +167,13 @@ def main() -> None:
         ("1 microcircuit", calibrated, 1, True),
         ("64 microcircuits", calibrated, 64, True),
         ("chip", default, None, True),
+        ("chip", calibrated, None, True),
     ):
         cost = chip_cost(config) if channels is None else microcircuit_cost(config, channels, dsp=dsp)
         row: list[str | int] = [name, "yes" if config.recalibration.enabled else "no", "yes" if dsp else "no"]
         row += [f"{cost.logic_cells}/{cost.logic_cells_available}", cost.wrapper_bits]
         row += [cost.dsps, cost.rams, f"{cost.fmax_hz / 1e6:.1f}"]
         print("{:<16}  {:>13}  {:>3}  {:>11}  {:>10}  {:>4}  {:>4}  {:>10}".format(*row))
-
-
-def calibrated_config() -> ChipConfig:
-    """The default configuration with the recalibration of a synthetic training session."""
-    config = ChipConfig.make()
-    return calibrate(TRAINING.training(config, 1), config, training_sha256="0" * 64)
 
 
 if __name__ == "__main__":

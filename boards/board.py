@@ -1,0 +1,144 @@
+"""The boards that bitstreams are made for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+from ..golden_model.calibration import calibrate
+from ..golden_model.config import ChipConfig, ConfigError
+from ..golden_model.protocol import TRAINING
+from . import icebreaker, orangecrab, ulx3s
+from .flow import ECP5, ICE40, Family
+from .pins import Wire, wires
+
+__all__ = ["BOARDS", "Board", "calibrated_config"]
+
+
+@dataclass(frozen=True)
+class Board:
+    """A board with its FPGA.
+
+    Attributes
+    ----------
+    name : str
+        As on the command line.
+    title : str
+        Name and FPGA for a reader.
+    platform : callable
+        Makes an Amaranth platform with the resources of ``pins.chip_resources``; each design needs a new one.
+    family : Family
+    clock_hz : float
+        Of its oscillator, which is the clock of the chip: no PLL.
+    label : callable
+        From a connector's pin such as ``pmod_0:1`` to what is printed on the board.
+    programmers : tuple of tuples of str
+        Commands that write a bitstream to the board's flash, first choice first; the file is their last
+        argument.
+    dfu : tuple of int, optional
+        Vendor and product where the bootloader takes bitstreams by USB, each with a suffix that says so.
+    baud : int
+        Bits a second of the UART, if not told otherwise.
+    chips : int
+        Amplifier chips that there are wires for.
+    """
+
+    name: str
+    title: str
+    platform: Callable[[], Any]
+    family: Family
+    clock_hz: float
+    label: Callable[[str], str]
+    programmers: tuple[tuple[str, ...], ...]
+    dfu: tuple[int, int] | None = None
+    baud: int = 1_000_000
+    chips: int = 2
+
+    def config(self) -> ChipConfig:
+        """The default configuration: one microcircuit, two electrodes, recalibration."""
+        return calibrated_config().replace(time={"clock_hz": self.clock_hz})
+
+    def sized(self, chips: int, channels: int) -> ChipConfig:
+        """The default configuration with microcircuits for all inputs of so many chips, two each."""
+        circuits = chips * channels // 2
+        return self.config().replace(
+            amplifier={"chips": chips, "channels": channels},
+            electrodes={"pn": tuple(range(circuits)), "io": tuple(range(circuits, 2 * circuits))},
+        )
+
+    def check(self, config: ChipConfig) -> None:
+        """ConfigError if a configuration is none for this board."""
+        if config.time.clock_hz != self.clock_hz:
+            raise ConfigError(
+                f"time.clock_hz = {config.time.clock_hz:g}: the clock of {self.name} is {self.clock_hz:g}"
+            )
+        if config.amplifier.chips > self.chips:
+            raise ConfigError(
+                f"amplifier.chips = {config.amplifier.chips}: {self.name} has wires for {self.chips}"
+            )
+
+    def wires(self) -> list[Wire]:
+        """Every pin that the chip uses."""
+        return wires(self.platform(), self.chips)
+
+
+@cache
+def calibrated_config() -> ChipConfig:
+    """The default configuration with the recalibration of a synthetic training session."""
+    config = ChipConfig.make()
+    return calibrate(TRAINING.training(config, 1), config, training_sha256="0" * 64)
+
+
+def _icebreaker() -> Board:
+    return Board(
+        name="icebreaker",
+        title="iCEBreaker, iCE40 UP5K",
+        platform=icebreaker.icebreaker,
+        family=ICE40,
+        clock_hz=12e6,
+        label=icebreaker.label,
+        programmers=(("iceprog",), ("openFPGALoader", "-b", "ice40_generic", "-f")),
+    )
+
+
+def _ulx3s(name: str, variant: str) -> Board:
+    return Board(
+        name=name,
+        title=f"ULX3S, ECP5 LFE5U-{variant.upper()}",
+        platform=partial(ulx3s.ulx3s, variant),
+        family=ECP5,
+        clock_hz=25e6,
+        label=ulx3s.label,
+        programmers=(("openFPGALoader", "-b", "ulx3s", "-f"), ("fujprog", "-j", "flash")),
+    )
+
+
+def _orangecrab(name: str, variant: str) -> Board:
+    return Board(
+        name=name,
+        title=f"OrangeCrab, ECP5 LFE5U-{variant.upper()}",
+        platform=partial(orangecrab.orangecrab, variant),
+        family=ECP5,
+        clock_hz=48e6,
+        label=orangecrab.label,
+        programmers=(
+            ("dfu-util", "-d", "1209:5af0", "-a", "0", "-D"),
+            ("openFPGALoader", "-b", "orangeCrab"),
+        ),
+        dfu=(0x1209, 0x5AF0),
+    )
+
+
+BOARDS = {
+    board.name: board
+    for board in (
+        _icebreaker(),
+        _ulx3s("ulx3s", "85f"),
+        *(_ulx3s(f"ulx3s-{variant}", variant) for variant in ("12f", "25f", "45f")),
+        _orangecrab("orangecrab", "25f"),
+        _orangecrab("orangecrab-85f", "85f"),
+    )
+}
+"""By name; where an FPGA comes in several sizes the name alone is the usual one."""

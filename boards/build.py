@@ -1,0 +1,222 @@
+"""A bitstream for a board: pads around the chip, synthesis, seeds until the clock is met, report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+import tempfile
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from ..gateware.toolchain import ToolError, find_tool, tool_version, without_collisions
+from ..golden_model.config import ChipConfig, ConfigError
+from ..golden_model.events import atomic_write, check_target
+from .board import Board
+from .flow import DoesNotFit, Placed, Use, cells, place, preparation, run_tool
+from .top import Top
+
+__all__ = ["SEEDS", "BuildReport", "build", "with_dfu_suffix"]
+
+SEEDS = range(1, 9)
+"""Tried in this order."""
+
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What was built, from what, by what, and what it takes.
+
+    Attributes
+    ----------
+    board : str
+    circuits, electrodes : int
+        Of the configuration.
+    config_digest : str
+        What the chip reports as its configuration.
+    baud : int
+    luts, flip_flops : int
+        As synthesised.
+    logic_cells, dsps, rams : Use
+        As placed. On the iCE40 a logic cell is LUT, carry and flip-flop; on the ECP5 a LUT.
+    clock_hz, fmax_hz : float
+        Of the board, and what nextpnr guarantees.
+    seed : int
+        Of nextpnr; the first that met the clock.
+    seeds_mhz : dict
+        What each seed tried came to.
+    bitstream, sha256 : str
+        File beside the report, and its checksum.
+    tools : dict
+        Versions.
+    """
+
+    board: str
+    circuits: int
+    electrodes: int
+    config_digest: str
+    baud: int
+    luts: int
+    flip_flops: int
+    logic_cells: Use
+    dsps: Use
+    rams: Use
+    clock_hz: float
+    fmax_hz: float
+    seed: int
+    seeds_mhz: dict[int, float]
+    bitstream: str
+    sha256: str
+    tools: dict[str, str]
+
+
+def build(
+    board: Board,
+    config: ChipConfig,
+    out: Path,
+    *,
+    seeds: Sequence[int] = SEEDS,
+    baud: int | None = None,
+    progress: Tell = lambda line: None,
+) -> BuildReport:
+    """Make the bitstream of a board; ``out`` gets it, ``config.toml`` and ``report.json``, or nothing.
+
+    Parameters
+    ----------
+    board : Board
+    config : ChipConfig
+    out : Path
+        An existing folder.
+    seeds : sequence of int
+        Of nextpnr, tried until one meets the board's clock. Equal seeds give equal bitstreams.
+    baud : int, optional
+        Of the UART; else the board's.
+    progress : callable
+        Is told in a line what is being done.
+
+    Returns
+    -------
+    BuildReport
+
+    Raises
+    ------
+    ConfigError
+        If the configuration is not for this board, or its clock cannot make the baud rate.
+    DoesNotFit
+        If the FPGA is too small.
+    ToolError
+        If a tool is missing or fails, or no seed meets the clock.
+    FileError
+        If ``out`` cannot be written.
+    """
+    board.check(config)
+    baud = board.baud if baud is None else baud
+    try:
+        top = Top(config, baud)
+    except ValueError as error:
+        raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from None
+    for name in ("config.toml", "report.json"):
+        check_target(out / name)
+    family = board.family
+    tools = {name: tool_version(find_tool(name)) for name in ("yosys", family.nextpnr)}
+
+    with tempfile.TemporaryDirectory(prefix="microzone-") as name:
+        folder = Path(name)
+        progress("Amaranth: elaborating")
+        # Amaranth's own commands; without its names of source lines, equal hardware is equal text.
+        plan = board.platform().prepare(
+            top,
+            "top",
+            emit_src=False,
+            synth_opts=family.options,
+            script_after_read=preparation(family, board.clock_hz),
+            script_after_synth="tee -q -o cells.json stat -json",
+        )
+        plan.files["top.il"] = without_collisions(plan.files["top.il"])
+        plan.extract(folder)
+        synthesis, placing, packing, *_ = json.loads(plan.files["build_top.json"])["commands"]
+        find_tool(packing[0])
+        progress(f"yosys {tools['yosys']}: synthesis; a YoWASP tool takes a minute more on its first call")
+        run_tool(synthesis[0], synthesis[1:], folder)
+        luts, flip_flops = cells(family, folder / "cells.json")
+
+        tried: dict[int, float] = {}
+        placed = _sweep(board, folder, placing[1:], seeds, tried, progress)
+        progress(f"{packing[0]}: packing")
+        run_tool(packing[0], packing[1:], folder)
+        made = next(path for path in (folder / "top.bin", folder / "top.bit") if path.exists())
+        bitstream, suffix = made.read_bytes(), made.suffix
+    if board.dfu is not None:
+        bitstream, suffix = with_dfu_suffix(bitstream, *board.dfu), ".dfu"
+    report = BuildReport(
+        board=board.name,
+        circuits=len(config.electrodes.pn),
+        electrodes=config.amplifier.electrodes,
+        config_digest=config.digest,
+        baud=baud,
+        luts=luts,
+        flip_flops=flip_flops,
+        logic_cells=placed.logic_cells,
+        dsps=placed.dsps,
+        rams=placed.rams,
+        clock_hz=board.clock_hz,
+        fmax_hz=placed.fmax_hz,
+        seed=placed.seed,
+        seeds_mhz=tried,
+        bitstream=f"{board.name}{suffix}",
+        sha256=hashlib.sha256(bitstream).hexdigest(),
+        tools=tools,
+    )
+    written = {
+        report.bitstream: bitstream,
+        "config.toml": config.to_toml().encode(),
+        "report.json": (json.dumps(asdict(report), indent=2) + "\n").encode(),
+    }
+    for file_name, content in written.items():
+        with atomic_write(out / file_name) as file:
+            file.write(content)
+    return report
+
+
+def _sweep(
+    board: Board,
+    folder: Path,
+    options: Sequence[str],
+    seeds: Sequence[int],
+    tried: dict[int, float],
+    progress: Tell,
+) -> Placed:
+    """The first seed that meets the board's clock; notes in `tried` what each came to, in MHz."""
+    stuck: ToolError | None = None
+    own = [option for option in options if option not in ("--quiet", "--log", "top.tim")]
+    for seed in seeds:
+        progress(f"{board.family.nextpnr}: place and route, seed {seed}")
+        try:
+            placed = place(board.family, folder, own, clock_hz=board.clock_hz, seed=seed)
+        except DoesNotFit as error:
+            raise DoesNotFit(f"{board.name}: {error}") from None
+        except ToolError as error:  # in a full FPGA some seeds find no way
+            stuck = error
+            continue
+        tried[seed] = round(placed.fmax_hz / 1e6, 3)
+        if placed.fmax_hz >= board.clock_hz:
+            return placed
+    if stuck is not None and not tried:
+        raise stuck
+    raise ToolError(
+        f"{board.name}: timing is not met: {max(tried.values()):.2f} MHz with the best of {len(seeds)} "
+        f"seeds, the board's clock is {board.clock_hz / 1e6:g} MHz"
+    )
+
+
+def with_dfu_suffix(content: bytes, vendor: int, product: int) -> bytes:
+    """A file for ``dfu-util``: what it is for, and its CRC, at its end.
+
+    Source: USB Device Firmware Upgrade specification 1.1, appendix B.
+    """
+    any_device, version, length = 0xFFFF, 0x0100, 16
+    start = content + struct.pack("<HHHH3sB", any_device, product, vendor, version, b"UFD", length)
+    return start + struct.pack("<I", zlib.crc32(start) ^ 0xFFFFFFFF)

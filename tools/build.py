@@ -1,0 +1,108 @@
+"""``microzone build``: a board's bitstream, what it takes, and its checksum."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from ..boards.board import BOARDS
+from ..boards.build import SEEDS, BuildReport, build
+from ..boards.flash import find_programmer, flash
+from ..golden_model.config import ChipConfig, ConfigError
+from .output import make_folder
+
+__all__ = ["build_command"]
+
+
+def build_command(
+    name: str,
+    config: ChipConfig | None,
+    out: Path | None,
+    *,
+    seeds: Sequence[int] = SEEDS,
+    baud: int | None = None,
+    flashes: bool = False,
+    console: Console,
+    status: Console,
+) -> dict[str, Any]:
+    """Build the bitstream of a board, print what it takes, and write it to the board if asked to.
+
+    Parameters
+    ----------
+    name : str
+        Of the board.
+    config : ChipConfig, optional
+        Else the board's default: one microcircuit, two electrodes, recalibration.
+    out : Path, optional
+        Folder for bitstream, ``config.toml`` and ``report.json``; else ``build/`` and the board's name.
+    seeds : sequence of int
+        Of nextpnr, tried until one meets the clock.
+    baud : int, optional
+        Of the UART; else the board's.
+    flashes : bool
+        Write the bitstream to the board's flash.
+    console, status : Console
+        For the result, and for what is going on.
+
+    Returns
+    -------
+    dict
+        The report.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such board, or the configuration is not for it.
+    ToolError
+        If the FPGA is too small, no seed meets the clock, a tool fails, or there is none to flash with.
+    FileError
+        If ``out`` cannot be written.
+    """
+    board = BOARDS.get(name)
+    if board is None:
+        raise ConfigError(f"board {name!r}: choose from {', '.join(BOARDS)}")
+    config = board.config() if config is None else config
+    board.check(config)
+    if flashes:
+        find_programmer(board)  # before minutes of work
+    out = out or Path("build") / board.name
+    make_folder(out)
+    with status.status(board.name) as shown:
+
+        def tell(line: str) -> None:
+            shown.update(line)
+            if not status.is_terminal:
+                status.print(f"{board.name}: {line}", highlight=False)
+
+        report = build(board, config, out, seeds=seeds, baud=baud, progress=tell)
+        facts = asdict(report) | {"out": str(out / report.bitstream)}
+        if flashes:
+            tell("writing to the board's flash")
+            facts["flashed_by"] = flash(board, out / report.bitstream)
+    _show(report, out, console)
+    if flashes:
+        console.print(f"written to the board by {facts['flashed_by']}", highlight=False)
+    return facts
+
+
+def _show(report: BuildReport, out: Path, console: Console) -> None:
+    table = Table("", "used", "available", box=None)
+    table.add_row("LUTs", str(report.luts), "")
+    table.add_row("flip-flops", str(report.flip_flops), "")
+    for what, use in (
+        ("logic cells", report.logic_cells), ("DSPs", report.dsps), ("RAMs", report.rams)
+    ):  # fmt: skip
+        share = use.used / use.available
+        table.add_row(what, str(use.used), f"{use.available} ({share:.0%} used)")
+    console.print(table)
+    console.print(
+        f"{report.board}: {report.circuits} microcircuits, {report.electrodes} electrodes, "
+        f"{report.fmax_hz / 1e6:.2f} MHz with seed {report.seed}, clock {report.clock_hz / 1e6:g} MHz\n"
+        f"{out / report.bitstream}: sha256 {report.sha256}",
+        highlight=False,
+    )
