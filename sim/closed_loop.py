@@ -14,6 +14,7 @@ from ..golden_model.stimulation import StimulationTiming
 from .amplifier import AnaloguePath
 from .chip import RtlChip
 from .chip_record import ChipRecord
+from .netlist import Family
 
 __all__ = ["CHIPS", "ChipModel", "run_closed_loop", "with_slowest_clock"]
 
@@ -30,6 +31,7 @@ def run_closed_loop(
     preparation: Preparation,
     seed: int,
     *,
+    netlist: Family | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> ChipRecord:
     """Run a chip on a preparation from its beginning to its end.
@@ -46,6 +48,8 @@ def run_closed_loop(
         Fresh; afterwards it has the truth about its events, and the eyelid.
     seed : int
         Of the amplifier's noise and offsets.
+    netlist : {"ice40", "ecp5"}, optional
+        For ``rtl``: the chip as synthesised for this family.
     progress : callable, optional
         Told the number of steps done.
 
@@ -74,7 +78,7 @@ def run_closed_loop(
                 progress(step + 1)
 
     if model == "rtl":
-        with RtlChip(config) as rtl:
+        with RtlChip(config, netlist=netlist) as rtl:
             source = electrodes(rtl.registers)
             for _ in ticks():
                 rtl.step(source)

@@ -11,9 +11,10 @@ from typing import Any
 
 from ..gateware import toolchain
 from ..gateware.toolchain import to_rtlil, to_verilog
+from .netlist import Family, netlist_recipe, netlist_verilog
 from .simulators import cache_folder
 
-__all__ = ["bench_source", "kept_verilog"]
+__all__ = ["bench_source", "kept_text", "kept_verilog"]
 
 
 def bench_source(name: str) -> str:
@@ -21,16 +22,35 @@ def bench_source(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def kept_verilog(make: Callable[[], Any], name: str) -> str:
+def kept_verilog(make: Callable[[], Any], name: str, *, netlist: Family | None = None) -> str:
     """SystemVerilog of the component that `make` makes, as module `name`; kept by the hash of its RTLIL.
 
-    ToolError without Yosys.
+    Parameters
+    ----------
+    make : callable
+        Makes a component that has not been elaborated yet.
+    name : str
+    netlist : {"ice40", "ecp5"}, optional
+        Synthesised for this family first: the same ports, and the cells of the family instead of processes.
+
+    Raises
+    ------
+    ToolError
+        Without Yosys.
     """
     rtlil = to_rtlil(make(), name)
     how = Path(toolchain.__file__).read_bytes()  # how it is written is part of what was written
-    kept = cache_folder() / f"{name}-{hashlib.sha256(rtlil.encode() + how).hexdigest()[:20]}.sv"
+    if netlist is None:
+        return kept_text(name, rtlil.encode() + how, lambda: to_verilog(make(), name))
+    recipe = rtlil.encode() + how + netlist_recipe(netlist)
+    return kept_text(f"{name}-{netlist}", recipe, lambda: netlist_verilog(rtlil, name, netlist))
+
+
+def kept_text(name: str, recipe: bytes, make: Callable[[], str]) -> str:
+    """What `make` makes, from the cache where it has been made by the same `recipe` before."""
+    kept = cache_folder() / f"{name}-{hashlib.sha256(recipe).hexdigest()[:20]}.sv"
     if not kept.is_file():
         part = kept.with_suffix(f".{os.getpid()}")
-        part.write_text(to_verilog(make(), name), encoding="utf-8")
+        part.write_text(make(), encoding="utf-8")
         part.replace(kept)
     return kept.read_text(encoding="utf-8")

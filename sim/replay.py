@@ -21,10 +21,21 @@ from ..golden_model.config import ChipConfig
 from ..golden_model.microcircuit import SIGNALS, MicrocircuitFixed
 from ..golden_model.recalibration import Outcome, RecalibrationFixed
 from .kept_verilog import bench_source, kept_verilog
+from .netlist import Netlist
+from .readback import readback_verilog
 from .record import RECORD_BITS, read_recalibrations, read_record, recalibration_rows
 from .simulators import Design, Simulator
 
-__all__ = ["Scenario", "Write", "core_verilog", "expected_signals", "polled", "replay", "replay_design"]
+__all__ = [
+    "Scenario",
+    "Write",
+    "core_netlist",
+    "core_verilog",
+    "expected_signals",
+    "polled",
+    "replay",
+    "replay_design",
+]
 
 Signals = dict[str, npt.NDArray[Any]]
 Progress = Callable[[int], None]
@@ -131,15 +142,27 @@ def core_verilog(config: ChipConfig, channels: int) -> str:
 
     ConfigError if the configuration has no time to recalibrate so many channels.
     """
+    return core_netlist(config, channels, None)
+
+
+def core_netlist(config: ChipConfig, channels: int, netlist: Netlist | None) -> str:
+    """The same of the core as synthesised for a family, or as its bitstream has it.
+
+    ConfigError also if the configuration recalibrates, which cannot be read back.
+    """
     Timing(config, channels)  # refuses before anything is made
-    return kept_verilog(lambda: Microcircuit(config, channels), "microcircuit")
+    if netlist == "bitstream":
+        return readback_verilog(config, channels)
+    return kept_verilog(lambda: Microcircuit(config, channels), "microcircuit", netlist=netlist)
 
 
-def replay_design(config: ChipConfig, channels: int, *, waves: bool = False) -> Design:
-    """The core inside ``replay.sv`` or, for CXXRTL, ``replay.cpp``."""
+def replay_design(
+    config: ChipConfig, channels: int, *, waves: bool = False, verilog: str | None = None
+) -> Design:
+    """The core, or another one as `verilog`, inside ``replay.sv`` or, for CXXRTL, ``replay.cpp``."""
     return Design(
         sources={
-            "microcircuit.sv": core_verilog(config, channels),
+            "microcircuit.sv": verilog or core_verilog(config, channels),
             **{name: bench_source(name) for name in ("replay.sv", "replay.cpp")},
         },
         top="replay",
@@ -162,6 +185,7 @@ def replay(
     check: bool = False,
     waves: Path | None = None,
     progress: Progress | None = None,
+    verilog: str | None = None,
 ) -> Signals:
     """Run a scenario on the gateware.
 
@@ -179,6 +203,8 @@ def replay(
         Write a VCD here, expected values beside the actual ones. Implies `full`.
     progress : callable, optional
         Told the number of steps done, a few times a second.
+    verilog : str, optional
+        Of another core, such as a netlist, module ``microcircuit``; else the gateware as it is written.
 
     Returns
     -------
@@ -194,7 +220,7 @@ def replay(
         If the simulator is missing or fails.
     """
     full = full or waves is not None
-    design = replay_design(scenario.config, scenario.channels, waves=waves is not None)
+    design = replay_design(scenario.config, scenario.channels, waves=waves is not None, verilog=verilog)
     with tempfile.TemporaryDirectory(prefix="microzone-") as name:
         folder = Path(name)
         record = folder / "record.bin"
