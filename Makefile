@@ -1,7 +1,7 @@
 # `make demo` and `make test` do all their own set-up in .venv.
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all lint benchmark synth docs clean
+.PHONY: help setup demo test test-all formal lint benchmark synth docs clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -19,6 +19,9 @@ test: lint ## lint, types and all tests but the slow ones, in minutes
 
 test-all: lint ## the slow tests too: more synthesis, every core broken on purpose
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+formal: setup ## all proofs: interlocks, microcircuit, link and its queue
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m formal
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check .

@@ -7,9 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from microzone.tools.docs import DOCS, fill
+from microzone.tools.docs import DOCS, TABLES, fill
 from microzone.tools.docs_diagrams import DIAGRAMS
-from microzone.tools.docs_tables import TABLES
 
 PAGES = sorted(DOCS.rglob("*.md"))
 

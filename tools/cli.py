@@ -20,6 +20,8 @@ from ..golden_model.detection import events_in_steps
 from ..golden_model.events import Events, FileError, atomic_write
 from ..golden_model.plasticity_events import CalibrationError
 from ..sim.simulators import SIMULATORS, BenchFailure, CocotbSimulator, find_simulator
+from .host_cli import host_app
+from .host_link import LinkError
 from .output import check_files, make_folder, progress_bar
 
 app = typer.Typer(
@@ -28,6 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(host_app, name="host")
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
 
@@ -61,7 +64,7 @@ def main() -> None:
         status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
     except (CalibrationError, ConfigError, FileError, UserError) as error:
         status = _complain(str(error), 2)
-    except (BenchFailure, ToolError) as error:
+    except (BenchFailure, LinkError, ToolError) as error:
         status = _complain(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
         status = _complain("interrupted", 130)
@@ -400,6 +403,34 @@ def verilog(
         file.write(text.encode())
     what = "chip" if whole_chip else f"{channels} channels"
     console.print(f"{what}, configuration {configured.digest[:12]}: written to {out}", highlight=False)
+
+
+@app.command()
+def build(
+    board: Annotated[str, typer.Argument(help="icebreaker, ulx3s or orangecrab.")],
+    config: ConfigOption = None,
+    out: Annotated[Path | None, typer.Option(help="Folder; else build/BOARD.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The one to place and route with.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="So many are tried, from 1 on.")] = 8,
+    baud: Annotated[int | None, typer.Option(min=9600, help="Of the UART; else the board's.")] = None,
+    flash: Annotated[bool, typer.Option("--flash", help="Write the bitstream to the board too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a board's bitstream, with a report of what it takes."""
+    from .build import build_command
+
+    report = build_command(
+        board,
+        load_config(config) if config else None,
+        out,
+        seeds=range(1, seeds + 1) if seed is None else [seed],
+        baud=baud,
+        flashes=flash,
+        console=errors if as_json else console,
+        status=errors,
+    )
+    if as_json:
+        print(json.dumps(report, indent=2))
 
 
 @app.command()

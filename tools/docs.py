@@ -10,12 +10,15 @@ import json
 import re
 from pathlib import Path
 
+from .docs_boards import BOARD_TABLES
 from .docs_diagrams import DIAGRAMS
-from .docs_tables import TABLES
+from .docs_registers import write_registers
+from .docs_tables import TABLES as BLOCK_TABLES
 
 __all__ = ["fill"]
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
+TABLES = {**BLOCK_TABLES, **BOARD_TABLES}
 _MARKED = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -30,6 +33,7 @@ def main() -> None:
 
     for path in sorted(DOCS.rglob("*.md")):
         path.write_text(fill(path.read_text(encoding="utf-8")), encoding="utf-8")
+    write_registers(DOCS / "registers")
     for name, diagram in DIAGRAMS.items():
         target = DOCS / "blocks" / f"{name}-timing.json"
         target.write_text(json.dumps(diagram(), indent=1) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ import platform
 import shutil
 import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -47,9 +47,16 @@ def examine() -> list[Finding]:
         ),
         *(Finding(name, "gateware, benches", version(name), "", "", True) for name in ("amaranth", "cocotb")),
     ]
-    for name in ("yosys", "nextpnr-ice40"):
-        probe = partial(_tool, name)
-        findings.append(_probe(name, "Verilog, synthesis", probe, f"pip install yowasp-{name}"))
+    for name, purpose, package in (
+        ("yosys", "Verilog, synthesis", "yosys"),
+        ("nextpnr-ice40", "bitstreams", "nextpnr-ice40"),
+        ("icepack", "bitstreams", "nextpnr-ice40"),
+        ("nextpnr-ecp5", "bitstreams", "nextpnr-ecp5"),
+        ("ecppack", "bitstreams", "nextpnr-ecp5"),
+    ):
+        findings.append(_probe(name, purpose, partial(_tool, name), f"pip install yowasp-{package}"))
+    how = "apt-get install fpga-icestorm"
+    findings.append(replace(_probe("icebox_vlog", "bitstreams, read back", _icebox, how), needed=False))
     found = version("z3-solver") if find_spec("z3") else None
     findings.append(Finding("z3", "proofs", found, "", "pip install z3-solver", False))
     return findings
@@ -58,6 +65,10 @@ def examine() -> list[Finding]:
 def _tool(name: str) -> tuple[str, str]:
     path = find_tool(name)
     return tool_version(path), path
+
+
+def _icebox() -> tuple[str, str]:
+    return "present", find_tool("icebox_vlog")
 
 
 def _program(name: str, purpose: str) -> Finding:
