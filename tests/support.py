@@ -63,11 +63,10 @@ def simulate(core: Any, scenario: Scenario) -> dict[str, np.ndarray]:
                 await ctx.tick()
                 cycles += 1
 
-    with no_collisions():
-        simulator = Simulator(core)
-        simulator.add_clock(1e-6)
-        simulator.add_testbench(bench)
-        simulator.run()
+    simulator = Simulator(core)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
     record["late"] = np.flatnonzero(late)
     if scenario.config.recalibration.enabled:
         record["recalibrations"] = np.array(recalibrations, np.int64).reshape(-1, len(RECALIBRATION))

@@ -36,7 +36,7 @@ own_models_first = pytest.mark.parametrize("family", ["ecp5", pytest.param("ice4
 
 @pytest.fixture
 def icarus() -> Simulator:
-    """The quickest to build: it takes a netlist as it is."""
+    """The quickest to build, and with unknown values."""
     if SIMULATORS["icarus"].version() is None:
         pytest.skip(f"icarus is not installed; get it with: {SIMULATORS['icarus'].how_to_get}")
     return SIMULATORS["icarus"]
@@ -202,21 +202,25 @@ def test_the_core_as_synthesised(family: Family, icarus: Simulator) -> None:
 @pytest.mark.slow
 @families
 @pytest.mark.parametrize(
-    ("block", "options"),
+    ("block", "name", "options"),
     [
-        ("microcircuit", {"channels": 1}),
-        ("microcircuit", {"channels": 7, "config_name": "signed", "steps": 600}),
-        ("recalibration", {"channels": 2, "config_name": "narrow"}),
-        ("amplifier", {}),
-        ("detection", {}),
-        ("stimulation", {"config_name": "biphasic"}),
-        ("stimulation", {"config_name": "monophasic", "steps": 500}),
-        ("link", {}),
+        ("microcircuit", "verilator", {"channels": 1}),
+        ("microcircuit", "icarus", {"channels": 7, "config_name": "signed", "steps": 600}),
+        ("recalibration", "verilator", {}),
+        ("recalibration", "icarus", {"channels": 2, "config_name": "narrow"}),
+        ("amplifier", "verilator", {}),
+        ("detection", "verilator", {}),
+        ("stimulation", "verilator", {"config_name": "biphasic"}),
+        ("stimulation", "icarus", {"config_name": "monophasic", "steps": 500}),
+        ("link", "verilator", {}),
     ],
 )
-def test_benches_pass_on_the_netlist(family: Family, block: str, options: dict[str, Any]) -> None:
+def test_benches_pass_on_the_netlist(
+    family: Family, block: str, name: str, options: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    simulator = request.getfixturevalue("icarus") if name == "icarus" else SIMULATORS[name]
     told: list[str] = []
-    BLOCKS[block].run(SIMULATORS["verilator"], netlist=family, report=told.append, **options)
+    BLOCKS[block].run(simulator, netlist=family, report=told.append, **options)
     assert told
 
 
