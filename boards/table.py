@@ -43,20 +43,28 @@ def sizes(board: Board) -> list[tuple[int, int]]:
 def largest(board: Board) -> tuple[BuildReport, ChipConfig]:
     """The build with the most microcircuits that fits and meets the clock, two electrodes each.
 
+    The largest that the clock has time for is tried first; if it does not fit, the sizes are bisected.
+
     Raises
     ------
     ToolError
-        If not even the smallest does.
+        If none does.
     """
-    last: ToolError | None = None
-    for chips, channels in sizes(board):
+    candidates = sizes(board)
+    found: tuple[BuildReport, ChipConfig] | None = None
+    first, end, at = 0, len(candidates), 0
+    while first < end:
+        chips, channels = candidates[at]
         config = board.sized(chips, channels)
         try:
-            return _built(board, config), config
+            found, end = (_built(board, config), config), at
         except ToolError as error:
             print(f"{board.name}, {chips} x {channels}: {error}", file=sys.stderr)
-            last = error
-    raise last or ToolError(f"{board.name}: its clock has time for no electrode")
+            first = at + 1
+        at = (first + end) // 2
+    if found is None:
+        raise ToolError(f"{board.name}: no chip fits, of those that its clock has time for")
+    return found
 
 
 def _built(board: Board, config: ChipConfig) -> BuildReport:
@@ -88,16 +96,14 @@ def _row(report: BuildReport, config: ChipConfig) -> dict[str, Any]:
 def main() -> None:
     """Build, and write the numbers; those of boards that are not asked for stay."""
     wanted = sys.argv[1:] or RECORDED
-    numbers: dict[str, Any] = json.loads(RESOURCES.read_text()) if RESOURCES.exists() else {}
     for name in wanted:
         if name not in RECORDED:
             raise ToolError(f"board {name!r}: choose from {', '.join(RECORDED)}")
         board = BOARDS[name]
         config = board.config()
-        numbers[name] = {
-            "complete": _row(_built(board, config), config),
-            "largest": _row(*largest(board)),
-        }
+        built = {"complete": _row(_built(board, config), config), "largest": _row(*largest(board))}
+        numbers: dict[str, Any] = json.loads(RESOURCES.read_text()) if RESOURCES.exists() else {}
+        numbers[name] = built
         ordered = {name: numbers[name] for name in RECORDED if name in numbers}
         with atomic_write(RESOURCES) as file:
             file.write((json.dumps(ordered, indent=1) + "\n").encode())

@@ -9,6 +9,7 @@ from pathlib import Path
 from ..gateware.amplifier import Amplifier
 from ..golden_model.config import ChipConfig, ConfigError
 from .kept_verilog import bench_source, kept_verilog
+from .netlist import Family, again_netlist
 from .scenarios import CONFIGS
 from .simulators import CocotbSimulator, Design, Simulator
 
@@ -21,7 +22,9 @@ _SLOW_CLOCK_COMMANDS = 20
 """Inputs of a chip that the slower clock converts at 30 kS/s, with what a frame has beside them."""
 
 
-def amplifier_design(config: ChipConfig, verilog: str | None = None) -> Design:
+def amplifier_design(
+    config: ChipConfig, verilog: str | None = None, *, netlist: Family | None = None
+) -> Design:
     """The front end with a model of each of its chips, module ``amplifier_bench``.
 
     Parameters
@@ -29,11 +32,13 @@ def amplifier_design(config: ChipConfig, verilog: str | None = None) -> Design:
     config : ChipConfig
     verilog : str, optional
         Of another front end, module ``front_end``.
+    netlist : {"ice40", "ecp5"}, optional
+        The front end as synthesised for this family.
     """
     front_end = Amplifier(config)
     return Design(
         {
-            "front_end.sv": verilog or kept_verilog(lambda: Amplifier(config), "front_end"),
+            "front_end.sv": verilog or kept_verilog(lambda: Amplifier(config), "front_end", netlist=netlist),
             **{name: bench_source(name) for name in ("amplifier.sv", "amplifier_bench.sv")},
         },
         "amplifier_bench",
@@ -57,6 +62,7 @@ def run_amplifier(
     seed: int = 1,
     steps: int = 100,
     waves: Path | None = None,
+    netlist: Family | None = None,
     report: Callable[[str], None] = lambda line: None,
     verilog: str | None = None,
 ) -> None:
@@ -77,6 +83,8 @@ def run_amplifier(
         A fifth as many frames are compared.
     waves : Path, optional
         Refused: this bench records none.
+    netlist : {"ice40", "ecp5"}, optional
+        Run the block as synthesised for this family.
     report : callable
         Told what passed.
     verilog : str, optional
@@ -87,7 +95,7 @@ def run_amplifier(
     BenchFailure
         At the first difference; the message has the seed and the command to repeat it.
     ConfigError
-        If the chips have no such inputs, or waves are asked for.
+        If the chips have no such inputs, waves are asked for, or a netlist of a simulator with glitches.
     ToolError
         If the simulator is missing, fails, or runs no cocotb.
     """
@@ -103,8 +111,10 @@ def run_amplifier(
         raise ConfigError(f"{simulator.name}: runs no cocotb, take another simulator")
     again = (
         f"microzone sim amplifier --simulator {simulator.name} --channels {channels} "
-        f"--config {config_name} --seed {seed} --steps {steps}"
+        f"--config {config_name} --seed {seed} --steps {steps}{again_netlist(netlist)}"
     )
+    if netlist and simulator.name == "icarus":
+        raise ConfigError("icarus: a netlist glitches in it, and this bench waits for edges; take verilator")
     # What the command line does not offer.
     if chips != _CHIPS:
         again += f"; with {chips} chips"
@@ -112,7 +122,7 @@ def run_amplifier(
         again += f"; at {config.time.clock_hz / 1e6:g} MHz"
     with tempfile.TemporaryDirectory(prefix="microzone-") as folder:
         simulator.run(
-            amplifier_design(config, verilog),
+            amplifier_design(config, verilog, netlist=netlist),
             "microzone.sim.benches.amplifier",
             Path(folder),
             seed=seed,

@@ -12,6 +12,7 @@ import numpy as np
 from ..golden_model.config import ChannelDetection, ChipConfig
 from ..golden_model.detection_parameters import DetectionParameters
 from .detection_replay import DetectionScenario, DetectionWrite, detection_verilog, replay_detection
+from .netlist import Family, again_netlist
 from .simulators import CocotbSimulator, Design, Simulator
 
 __all__ = ["DETECTION_CONFIGS", "DetectionSetup", "detection_scenarios", "run_detection"]
@@ -166,6 +167,7 @@ def run_detection(
     seed: int = 1,
     steps: int = 600,
     waves: Path | None = None,
+    netlist: Family | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> None:
     """The cocotb benches of the event detection on one build of the block.
@@ -183,6 +185,8 @@ def run_detection(
         Frames of each replayed scenario.
     waves : Path, optional
         Folder for a VCD of each replayed scenario.
+    netlist : {"ice40", "ecp5"}, optional
+        Run the block as synthesised for this family.
     report : callable
         Told the name of each bench that passed.
 
@@ -195,11 +199,11 @@ def run_detection(
     """
     again = (
         f"microzone sim detection --simulator {simulator.name} --channels {channels} --config {config_name} "
-        f"--seed {seed} --steps {steps}"
+        f"--seed {seed} --steps {steps}{again_netlist(netlist)}"
     )
     setup = DETECTION_CONFIGS[config_name]
     if isinstance(simulator, CocotbSimulator):
-        text = detection_verilog(setup.config, setup.settings(channels), setup.rate_hz)
+        text = detection_verilog(setup.config, setup.settings(channels), setup.rate_hz, netlist=netlist)
         with tempfile.TemporaryDirectory(prefix="microzone-") as folder:
             simulator.run(
                 Design({"detection.sv": text}, "detection"),
@@ -215,5 +219,7 @@ def run_detection(
         report("ports: order, gaps, back-pressure, access, faults, reset")
     for scenario in detection_scenarios(config_name, channels, seed, frames=steps):
         vcd = waves / f"{scenario.name}.vcd" if waves else None
-        replay_detection(replace(scenario, again=again), simulator, full=True, check=True, waves=vcd)
+        replay_detection(
+            replace(scenario, again=again), simulator, full=True, check=True, waves=vcd, netlist=netlist
+        )
         report(f"{scenario.name}: {steps} frames equal in every signal")

@@ -23,6 +23,7 @@ from ..golden_model.detection_parameters import DetectionParameters, DetectionRo
 from ..golden_model.fixed import QFormat
 from .comparison import describe_word
 from .kept_verilog import bench_source, kept_verilog
+from .netlist import Family
 from .replay import Progress, Signals, polled
 from .simulators import BenchFailure, CocotbSimulator, Design, Simulator
 
@@ -146,15 +147,23 @@ def _formats(parameters: DetectionParameters) -> dict[str, QFormat]:
     return dict.fromkeys(SIGNALS, state) | {"threshold": parameters.threshold_format}
 
 
-def detection_verilog(config: ChipConfig, settings: Sequence[ChannelDetection], rate_hz: float) -> str:
-    """SystemVerilog of the block, module ``detection``; kept in the cache."""
-    return kept_verilog(lambda: Detection(config, settings, rate_hz), "detection")
+def detection_verilog(
+    config: ChipConfig,
+    settings: Sequence[ChannelDetection],
+    rate_hz: float,
+    *,
+    netlist: Family | None = None,
+) -> str:
+    """SystemVerilog of the block, module ``detection``, or of its netlist for a family; kept in the cache."""
+    return kept_verilog(lambda: Detection(config, settings, rate_hz), "detection", netlist=netlist)
 
 
-def detection_design(scenario: DetectionScenario, *, waves: bool = False) -> Design:
-    """The block inside ``detection.sv``."""
+def detection_design(
+    scenario: DetectionScenario, *, waves: bool = False, netlist: Family | None = None
+) -> Design:
+    """The block, or its netlist for a family, inside ``detection.sv``."""
     timing = DetectionTiming(scenario.config, scenario.settings, scenario.rate_hz)
-    verilog = detection_verilog(scenario.config, scenario.settings, scenario.rate_hz)
+    verilog = detection_verilog(scenario.config, scenario.settings, scenario.rate_hz, netlist=netlist)
     return Design(
         sources={
             "detection.sv": verilog,
@@ -182,6 +191,7 @@ def replay_detection(
     check: bool = False,
     waves: Path | None = None,
     progress: Progress | None = None,
+    netlist: Family | None = None,
 ) -> Signals:
     """Run a scenario on the gateware.
 
@@ -199,6 +209,8 @@ def replay_detection(
         Write a VCD here.
     progress : callable, optional
         Told the number of frames done, a few times a second.
+    netlist : {"ice40", "ecp5"}, optional
+        Run the block as synthesised for this family.
 
     Returns
     -------
@@ -238,7 +250,7 @@ def replay_detection(
         bytes_a_frame = (40 if full else 8) * electrodes
         with polled(record, bytes_a_frame, progress):
             simulator.replay(
-                detection_design(scenario, waves=waves is not None),
+                detection_design(scenario, waves=waves is not None, netlist=netlist),
                 folder,
                 plusargs=plusargs,
                 environment={"MICROZONE_SCENARIO": scenario.name},

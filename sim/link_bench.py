@@ -10,6 +10,7 @@ from ..gateware.link import Link
 from ..gateware.toolchain import ToolError
 from ..golden_model.config import ConfigError
 from .kept_verilog import kept_verilog
+from .netlist import Family, again_netlist
 from .simulators import CocotbSimulator, Design, Simulator
 
 __all__ = ["LINK_CONFIGS", "run_link"]
@@ -26,6 +27,7 @@ def run_link(
     seed: int = 1,
     steps: int = 1500,
     waves: Path | None = None,
+    netlist: Family | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> None:
     """The cocotb bench of requests, replies and telemetry, against ``LinkModel``.
@@ -44,6 +46,8 @@ def run_link(
         One piece of traffic, a frame or what is left of one, for each 5.
     waves : Path, optional
         None are recorded: refused.
+    netlist : {"ice40", "ecp5"}, optional
+        Run the block as synthesised for this family.
     report : callable
         Told what passed.
 
@@ -62,10 +66,13 @@ def run_link(
         raise ConfigError("--waves: the bench of the link records none")
     if not isinstance(simulator, CocotbSimulator):
         raise ToolError(f"{simulator.name}: does not run cocotb; take verilator or icarus")
-    again = f"microzone sim link --simulator {simulator.name} --seed {seed} --steps {steps}"
+    again = (
+        f"microzone sim link --simulator {simulator.name} --seed {seed} --steps {steps}"
+        f"{again_netlist(netlist)}"
+    )
     with tempfile.TemporaryDirectory(prefix="microzone-") as folder:
         simulator.run(
-            Design({"link.sv": kept_verilog(Link, "link")}, "link"),
+            Design({"link.sv": kept_verilog(Link, "link", netlist=netlist)}, "link"),
             "microzone.sim.benches.link",
             Path(folder),
             seed=seed,

@@ -10,6 +10,7 @@ from ..gateware.stimulation import Stimulation
 from ..gateware.toolchain import ToolError
 from ..golden_model.config import ChipConfig, ConfigError
 from .kept_verilog import kept_verilog
+from .netlist import Family, again_netlist
 from .simulators import CocotbSimulator, Design, Simulator
 
 __all__ = ["STIMULATION_CONFIGS", "run_stimulation"]
@@ -39,6 +40,7 @@ def run_stimulation(
     seed: int = 1,
     steps: int = 1500,
     waves: Path | None = None,
+    netlist: Family | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> None:
     """The cocotb bench of pulse generator, interlock and blanking level, against ``Stimulator``.
@@ -57,6 +59,8 @@ def run_stimulation(
         One set of random settings, with a few trains, for each 50.
     waves : Path, optional
         None are recorded: refused.
+    netlist : {"ice40", "ecp5"}, optional
+        Run the block as synthesised for this family.
     report : callable
         Told what passed.
 
@@ -78,13 +82,12 @@ def run_stimulation(
     config = STIMULATION_CONFIGS[config_name]
     again = (
         f"microzone sim stimulation --simulator {simulator.name} --config {config_name} --seed {seed} "
-        f"--steps {steps}"
+        f"--steps {steps}{again_netlist(netlist)}"
     )
+    verilog = kept_verilog(lambda: Stimulation(config), "stimulation", netlist=netlist)
     with tempfile.TemporaryDirectory(prefix="microzone-") as folder:
         simulator.run(
-            Design(
-                {"stimulation.sv": kept_verilog(lambda: Stimulation(config), "stimulation")}, "stimulation"
-            ),
+            Design({"stimulation.sv": verilog}, "stimulation"),
             "microzone.sim.benches.stimulation",
             Path(folder),
             seed=seed,

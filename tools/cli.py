@@ -349,6 +349,9 @@ def sim(
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the stimuli.")] = 1,
     steps: Annotated[int, typer.Option(min=20, help="Length of each scenario.")] = 1500,
+    netlist: Annotated[
+        str | None, typer.Option(help="After synthesis: ice40 or ecp5; microcircuit: bitstream, read back.")
+    ] = None,
     waves: Annotated[bool, typer.Option("--waves", help="Record VCD and GTKWave save files.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for the waves.")] = Path("waves"),
 ) -> None:
@@ -359,12 +362,15 @@ def sim(
         raise UserError(f"block {block!r}: choose from {', '.join(BLOCKS)}")
     if config is not None and config not in BLOCKS[block].configs:
         raise UserError(f"configuration {config!r}: choose from {', '.join(BLOCKS[block].configs)}")
+    if netlist is not None and netlist not in BLOCKS[block].netlists:
+        raise UserError(f"netlist {netlist!r}: choose from {', '.join(BLOCKS[block].netlists)}")
     chosen = find_simulator(simulator.value)
     if waves and not isinstance(chosen, CocotbSimulator):
         raise UserError(f"--waves: {chosen.name} records none, take another simulator")
     if waves:
         make_folder(out)
-    named = {"config_name": config} if config else {}
+    given = {"config_name": config, "netlist": netlist}
+    named = {name: value for name, value in given.items() if value is not None}
     with errors.status(f"{chosen.name}: building and running"):
         BLOCKS[block].run(
             chosen,
