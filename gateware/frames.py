@@ -15,6 +15,7 @@ from typing import Any
 from amaranth.lib import data
 
 __all__ = [
+    "ABORT",
     "ESCAPE",
     "ESCAPED",
     "FCS_GOOD",
@@ -43,6 +44,8 @@ FLAG = 0x7E
 ESCAPE = 0x7D
 """Before a byte that would be a flag or an escape, which follows changed by :data:`ESCAPED`."""
 ESCAPED = 0x20
+ABORT = bytes([ESCAPE, FLAG])
+"""Ends a frame that was begun, as a bad one (RFC 1662, 4.3)."""
 FCS_INIT, FCS_GOOD = 0xFFFF, 0xF0B8
 """Of the check sequence's register (RFC 1662): see :func:`next_fcs`."""
 MAX_WORDS = 32

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import Protocol
 
 from ..gateware.frames import (
+    ABORT,
     MAX_WORDS,
     Decoder,
     Operation,
@@ -204,8 +205,10 @@ class HostLink:
     ) -> tuple[int, ...]:
         """Words of a good reply; LinkError without one after all retries, or with a bad status."""
         self._sequence = (self._sequence + 1) % _SEQUENCES
-        frame = encode(Request(self._sequence, operation, address, count, words).payload())
         in_step, self._in_step = self._in_step, False
+        frame = encode(Request(self._sequence, operation, address, count, words).payload())
+        if not in_step:  # a request cut off before its closing flag must not be completed by this one's
+            frame = ABORT + frame
         for attempt in range(self.retries + 1):
             self.repeated += attempt > 0
             self.transport.write(frame)
