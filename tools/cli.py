@@ -10,18 +10,28 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ..gateware.toolchain import ToolError
 from ..golden_model.calibration import Goals
-from ..golden_model.config import ChipConfig, ConfigError, PrecisionWarning
+from ..golden_model.config import ConfigError, PrecisionWarning
 from ..golden_model.detection import events_in_steps
 from ..golden_model.events import Events, FileError, atomic_write
 from ..golden_model.plasticity_events import CalibrationError
-from ..sim.simulators import SIMULATORS, BenchFailure, CocotbSimulator, find_simulator
+from ..sim.simulators import BenchFailure, CocotbSimulator, find_simulator
 from .host_cli import host_app
 from .host_link import LinkError
+from .options import (
+    DEFAULT_SIMULATOR,
+    ConfigOption,
+    JsonOption,
+    Model,
+    SimulatorOption,
+    UserError,
+    console,
+    errors,
+    load_config,
+)
 from .output import check_files, make_folder, progress_bar
 
 app = typer.Typer(
@@ -31,30 +41,6 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(host_app, name="host")
-console = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
-
-
-class Model(StrEnum):
-    """The three models of the chip."""
-
-    FLOAT = "float"
-    FIXED = "fixed"
-    RTL = "rtl"
-
-
-SimulatorName = StrEnum("SimulatorName", {name.upper(): name for name in SIMULATORS})  # type: ignore[misc]
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="Configuration (TOML); else the default.")
-]
-SimulatorOption = Annotated[SimulatorName, typer.Option("--simulator", help="Where the gateware runs.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")]
-_DEFAULT_SIMULATOR = SimulatorName(next(iter(SIMULATORS)))
-
-
-class UserError(Exception):
-    """A mistake of the user's; the message is one line."""
 
 
 def main() -> None:
@@ -98,7 +84,7 @@ def demo(
     ] = None,
     cs_alone: Annotated[int, typer.Option(min=0, help="CS-alone trials after them.")] = 180,
     seed: Annotated[int, typer.Option(min=0, help="Of the synthetic detections.")] = 1,
-    simulator: SimulatorOption = _DEFAULT_SIMULATOR,
+    simulator: SimulatorOption = DEFAULT_SIMULATOR,
     io_recording: Annotated[
         Path | None, typer.Option(help="A real recording as the spontaneous activity of the IO.")
     ] = None,
@@ -138,7 +124,7 @@ def run(
     out: Annotated[Path, typer.Option(help="Result file (.npz).")],
     model: Annotated[Model, typer.Option(help="Which model.")] = Model.FIXED,
     config: ConfigOption = None,
-    simulator: SimulatorOption = _DEFAULT_SIMULATOR,
+    simulator: SimulatorOption = DEFAULT_SIMULATOR,
     as_json: JsonOption = False,
 ) -> None:
     """Run one model on one events file."""
@@ -167,7 +153,7 @@ def compare(
     events: Annotated[Path, typer.Argument(help="Events file (.npz).")],
     out: Annotated[Path, typer.Option(help="Folder for figure, results, report.")],
     config: ConfigOption = None,
-    simulator: SimulatorOption = _DEFAULT_SIMULATOR,
+    simulator: SimulatorOption = DEFAULT_SIMULATOR,
     as_json: JsonOption = False,
 ) -> None:
     """Float, fixed and RTL side by side on one events file: bit-accuracy and behaviour."""
@@ -242,22 +228,14 @@ class Channel(StrEnum):
     IO = "io"
 
 
-class DetectorModel(StrEnum):
-    """The models that detection has."""
-
-    FLOAT = "float"
-    FIXED = "fixed"
-    RTL = "rtl"
-
-
 @app.command()
 def detect(
     recording: Annotated[Path, typer.Argument(help="Recording (.mat).")],
     channel: Annotated[str, typer.Option(help="Name of its channel.")],
     rate: Annotated[float, typer.Option(help="Sample rate in Hz.")],
     out: Annotated[Path, typer.Option(help="Events file (.npz).")],
-    model: Annotated[DetectorModel, typer.Option(help="Which model.")] = DetectorModel.FIXED,
-    simulator: SimulatorOption = _DEFAULT_SIMULATOR,
+    model: Annotated[Model, typer.Option(help="Which model.")] = Model.FIXED,
+    simulator: SimulatorOption = DEFAULT_SIMULATOR,
     as_: Annotated[Channel, typer.Option("--as", help="Which site the events belong to.")] = Channel.IO,
     config: ConfigOption = None,
     lsb: Annotated[float | None, typer.Option(help="Value of one ADC count, if not in counts.")] = None,
@@ -274,7 +252,7 @@ def detect(
     check_files([recording, config], [out, figure])
     chip, source = load_config(config), RecordedChannel.read(recording, channel, rate, lsb)
     settings = chip.detection.pn if as_ is Channel.PN else chip.detection.io
-    if model is DetectorModel.RTL:
+    if model is Model.RTL:
         chosen = find_simulator(simulator.value)
         with progress_bar(model.value, source.samples.size, errors) as progress:
             found = source.detect_rtl(chosen, chip, settings, trace=figure is not None, progress=progress)
@@ -342,7 +320,7 @@ def calibrate(
 @app.command()
 def sim(
     block: Annotated[str, typer.Argument(help="Which block's benches.")] = "microcircuit",
-    simulator: SimulatorOption = _DEFAULT_SIMULATOR,
+    simulator: SimulatorOption = DEFAULT_SIMULATOR,
     channels: Annotated[int, typer.Option(min=1, max=4096, help="Channels of the core.")] = 1,
     config: Annotated[
         str | None, typer.Option(help="Which of the benches' configurations; else the block's own.")
@@ -459,11 +437,6 @@ def doctor(as_json: JsonOption = False) -> None:
         console.print(table)
     if any(finding.needed and finding.version is None for finding in findings):
         raise typer.Exit(1)
-
-
-def load_config(path: Path | None) -> ChipConfig:
-    """The configuration of a file, or the default one."""
-    return ChipConfig.load(path) if path else ChipConfig.make()
 
 
 if __name__ == "__main__":

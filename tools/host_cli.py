@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from ..golden_model.config import ChipConfig, ConfigError
@@ -18,6 +17,7 @@ from ..golden_model.events import FileError
 from ..golden_model.preparation import Preparation
 from .host import Host, LinkError, Transport
 from .host_parameters import Weights, word_format
+from .options import JsonOption, console, errors
 from .output import check_files, progress_bar
 from .session import paired_then_alone
 
@@ -26,8 +26,6 @@ __all__ = ["host_app"]
 host_app = typer.Typer(
     help="Talk to a chip: over a serial port, or simulated.", rich_markup_mode=None, no_args_is_help=True
 )
-_console = Console(soft_wrap=True)
-_errors = Console(stderr=True, soft_wrap=True)
 
 PortOption = Annotated[
     str | None, typer.Option("--port", help="Serial port; else the only USB one that there is.")
@@ -45,7 +43,6 @@ ItiOption = Annotated[
     tuple[float, float], typer.Option(help="Simulated: shortest and longest interval from CS to CS, in s.")
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Simulated: of preparation and amplifier.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")]
 _BAUD = 1_000_000
 _PAIRED, _ALONE, _SEED = 10, 0, 1
 _ITI = (10.0, 15.0)
@@ -75,7 +72,7 @@ def _connected(
             paired, alone, iti_s, seed = trials
             preparation = Preparation(config, paired_then_alone(paired, alone, iti_s=iti_s), seed)
             electrodes, n_frames = electrodes_of(config, preparation, seed), preparation.n_frames
-        with _errors.status("verilator: building the simulation (once for each configuration)"):
+        with errors.status("verilator: building the simulation (once for each configuration)"):
             transport = SimulatedBoard(config, electrodes, n_frames=n_frames, baud=baud)
     else:
         from .serial_transport import SerialTransport, find_port
@@ -203,7 +200,7 @@ def registers(
         fields = " ".join(f"{name}={field.of(word)}" for name, field in parts.items())
         value = f"{values[path]:.9g} {formats[path]}" if formats[path] else str(word)
         table.add_row(path, f"{word:#010x}", value, fields)
-    _console.print(table)
+    console.print(table)
 
 
 @host_app.command()
@@ -230,7 +227,7 @@ def monitor(
         if preparation is not None:
             whole = preparation.n_steps * host.config.time.step_s
             seconds = whole if seconds is None else min(seconds, whole)
-        run_monitor(host, host.config, _console, arm=arm, seconds=seconds)
+        run_monitor(host, host.config, console, arm=arm, seconds=seconds)
 
 
 @host_app.command()
@@ -271,7 +268,7 @@ def record(
             facts["trials"] = (preparation.cs, preparation.us)
         if n_steps == 0:
             raise ConfigError(f"--seconds {seconds:g}: not a step")
-        with progress_bar("record", n_steps or 1, _errors) as advance:
+        with progress_bar("record", n_steps or 1, errors) as advance:
             report = record_session(host, wanted, out, n_steps=n_steps, progress=advance, **facts)
     if as_json:
         print(json.dumps(report, indent=2))
@@ -283,7 +280,7 @@ def record(
         for line in report["faults"]:
             _say(f"fault at {line}")
     for line in report["problems"]:
-        _errors.print(f"not complete: {line}", markup=False, highlight=False)
+        errors.print(f"not complete: {line}", markup=False, highlight=False)
     if not report["complete"]:
         raise typer.Exit(1)
 
@@ -296,4 +293,4 @@ def _at_clock_of(host: Host, config: ChipConfig, simulated: bool) -> ChipConfig:
 
 
 def _say(line: str) -> None:
-    _console.print(line, markup=False, highlight=False)
+    console.print(line, markup=False, highlight=False)
