@@ -112,6 +112,10 @@ class ChipTiming(FrameTiming):
                 f"last frame on, limit is {latest - 1}"
             )
 
+    def counts_as_blanked(self, hidden: npt.NDArray[np.bool_]) -> bool:
+        """Whether a step is blanked, by the blanking level at the first sample of each of its frames."""
+        return bool(2 * np.count_nonzero(hidden) > self.frames_per_step)
+
     def trigger_cycle(self, step: int, circuit: int) -> int:
         """When the CR of a step triggers the stimulation."""
         last_frame = (step + 1) * self.frames_per_step - 1
@@ -257,7 +261,7 @@ class Chip(ABC, Generic[Number]):
         numbers = np.arange(first, first + frames)
         level = self.stimulator.blanked_at(numbers[:, None] * timing.frame_cycles + self._heard)
         hidden = level[:, 0]
-        blanked = bool(2 * np.count_nonzero(hidden) > frames)
+        blanked = timing.counts_as_blanked(hidden)
         found = self.detector.process(samples, blanked=level & self._is_io)
         fired = np.array([at.size > 0 for at in found.samples]) & self._used
         pn, io = fired[list(electrodes.pn)], fired[list(electrodes.io)]

@@ -203,6 +203,10 @@ class Microcircuit(ABC, Generic[Number]):
         :class:`MicrocircuitFloat`, raw words in their formats in :class:`MicrocircuitFixed`.
     recalibration : Recalibration or None
         What changes δp and δd in between, where the configuration has it enabled.
+    delays : (int, int, int)
+        K, D of the plasticity trace, D of the inhibition; in steps.
+    constants : tuple
+        τ0, its fall a step, θ on the scale of w·T, lowest and highest w.
 
     Raises
     ------
@@ -214,7 +218,7 @@ class Microcircuit(ABC, Generic[Number]):
     weight: npt.NDArray[Number]
     potentiation: npt.NDArray[Number]
     depression: npt.NDArray[Number]
-    _constants: tuple[Number, ...]
+    constants: tuple[Number, ...]
     _initial: tuple[Number, Number, Number]
 
     def __init__(self, config: ChipConfig, channels: int = 1) -> None:
@@ -222,8 +226,8 @@ class Microcircuit(ABC, Generic[Number]):
             raise ValueError(f"channels = {channels}: at least 1")
         self.config = config
         self.channels = channels
-        self._shape = (config.trace_steps, config.eligibility_delay_steps, config.noi_delay_steps)
-        self._constants, self._initial = self._parameters(config)
+        self.delays = (config.trace_steps, config.eligibility_delay_steps, config.noi_delay_steps)
+        self.constants, self._initial = self._parameters(config)
         words = config.quantised
         self._shifts = (words.potentiation_shift, words.depression_shift)
         self.recalibration = self._recalibration() if config.recalibration.enabled else None
@@ -239,7 +243,7 @@ class Microcircuit(ABC, Generic[Number]):
         """The recalibration of the same number type."""
 
     @abstractmethod
-    def _plasticity(self) -> tuple[npt.NDArray[Number], npt.NDArray[Number]]:
+    def plasticity(self) -> tuple[npt.NDArray[Number], npt.NDArray[Number]]:
         """(δp, δd) of each channel on the scale of w."""
 
     @property
@@ -254,7 +258,7 @@ class Microcircuit(ABC, Generic[Number]):
         self.weight, self.potentiation, self.depression = (
             np.full(self.channels, value) for value in self._initial
         )
-        trace_steps, delay, noi_delay = self._shape
+        trace_steps, delay, noi_delay = self.delays
         self._flags = np.zeros((self.channels, 5), np.int64)
         self._flags[:, 0] = trace_steps
         self._active_ring = np.zeros((self.channels, max(delay, 1)), np.bool_)
@@ -328,14 +332,15 @@ class Microcircuit(ABC, Generic[Number]):
             part = slice(start, start + stretch)
             _advance(
                 first[part], second[part],
-                self.weight, *self._plasticity(),
+                self.weight, *self.plasticity(),
                 self._flags, self._active_ring, self._inhibition_ring,
-                self._shape, self._constants, cr[part], weight[part], signals[:, part],
+                self.delays, self.constants, cr[part], weight[part], signals[:, part],
             )  # fmt: skip
             if self.recalibration is not None:
                 outcome = self.recalibration.observe(
-                    second[part], hidden[part], self.potentiation, self.depression
-                )
+                    stretch, second[part].sum(axis=0), hidden[part].sum(axis=0),
+                    self.potentiation, self.depression,
+                )  # fmt: skip
                 recalibrations += [] if outcome is None else [outcome]
             start += stretch
         named = {name: signals[i].reshape(given) for name, i in _INDEX.items()} if trace else {}
@@ -361,7 +366,7 @@ class MicrocircuitFloat(Microcircuit[np.float64]):
     def _recalibration(self) -> Any:
         return RecalibrationFloat(self.config, self.channels)
 
-    def _plasticity(self) -> Any:
+    def plasticity(self) -> Any:
         return self.potentiation, self.depression
 
     @property
@@ -397,7 +402,7 @@ class MicrocircuitFixed(Microcircuit[np.int64]):
     def _recalibration(self) -> Any:
         return RecalibrationFixed(self.config, self.channels)
 
-    def _plasticity(self) -> Any:
+    def plasticity(self) -> Any:
         return self.potentiation << self._shifts[0], self.depression << self._shifts[1]
 
     @property

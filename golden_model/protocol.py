@@ -25,6 +25,7 @@ __all__ = [
     "Trial",
     "bernoulli_steps",
     "score",
+    "score_trials",
 ]
 
 PRE_US_S = 0.02
@@ -100,7 +101,7 @@ class DetectionQuality:
             Steps with a detection, ascending, unique. Cost grows with them, not with `n_steps`.
         """
         spontaneous = bernoulli_steps(n_steps, self.far_hz * step_s, rng)
-        return np.union1d(spontaneous, self.evoked(triggers, n_steps, step_s, rng))
+        return _union(spontaneous, self.evoked(triggers, n_steps, step_s, rng))
 
     def evoked(self, triggers: Steps, n_steps: int, step_s: float, rng: np.random.Generator) -> Steps:
         """The evoked detections alone; parameters as for :meth:`detections`."""
@@ -109,8 +110,14 @@ class DetectionQuality:
             raise ValueError(f"window_s = {self.window_s}: shorter than a step of {step_s:g} s")
         per_step = 1 - (1 - self.tdr) ** (1 / (stop - first))
         trial, offset = np.nonzero(rng.random((triggers.size, stop - first)) < per_step)
-        steps = np.unique(triggers[trial] + first + offset)
+        steps = _union(triggers[trial] + first + offset)
         return steps[steps < n_steps]
+
+
+def _union(*parts: Steps) -> Steps:
+    """Sorted, each step once. Sorting what is nearly sorted beats numpy.unique's hash table."""
+    steps = np.sort(np.concatenate(parts), kind="stable")
+    return steps[np.diff(steps, prepend=-1) > 0]
 
 
 def bernoulli_steps(n_steps: int, probability: float, rng: np.random.Generator) -> Steps:
@@ -244,9 +251,12 @@ class Protocol:
         isi = config.steps(self.isi_s)
         # An unrelated US falls anywhere in the trial, as when the paper shuffles the IO within trials.
         unrelated = cs + np.floor(rng.random(cs.size) * np.diff(cs_steps)).astype(np.int64)
-        kinds = np.array([trial.value for trial in self.trials])
-        us = np.where(kinds == Trial.PAIRED.value, cs + isi, unrelated)[kinds != Trial.CS_ALONE.value]
-        return Stimuli(cs, np.unique(us[us < n_steps]), n_steps)
+        paired, alone = (
+            np.fromiter((trial is kind for trial in self.trials), np.bool_, cs.size)
+            for kind in (Trial.PAIRED, Trial.CS_ALONE)
+        )
+        us = np.where(paired, cs + isi, unrelated)[~alone]
+        return Stimuli(cs, _union(us[us < n_steps]), n_steps)
 
     def events(self, config: ChipConfig, seed: int, *, io_background: Steps | None = None) -> Events:
         """Draw a session.
@@ -280,9 +290,7 @@ class Protocol:
         if io_background is None:
             io = self.io.detections(us, n_steps, step_s, rng)
         else:
-            io = np.union1d(
-                io_background[io_background < n_steps], self.io.evoked(us, n_steps, step_s, rng)
-            ).astype(np.int64)
+            io = _union(io_background[io_background < n_steps], self.io.evoked(us, n_steps, step_s, rng))
         return Events(pn=pn, io=io, n_steps=n_steps, cs=cs, us=us)
 
     def training(self, config: ChipConfig, seed: int, *, spontaneous_s: float = 120.0) -> Events:
@@ -406,6 +414,18 @@ def score(
     Score
         One entry a trial.
     """
+    return score_trials(cr, weight[events.cs], events, config, isi_s=isi_s)
+
+
+def score_trials(
+    cr: Steps,
+    weight: npt.NDArray[np.float64],
+    events: Events,
+    config: ChipConfig,
+    *,
+    isi_s: float = 0.3,
+) -> Score:
+    """:func:`score` from w after each CS alone, shape (trials,)."""
     cs = events.cs
     ends = np.append(cs[1:], events.n_steps)
     first = np.searchsorted(cr, cs)
@@ -415,4 +435,4 @@ def score(
     limit = config.steps(isi_s - PRE_US_S) * config.time.step_s
     with np.errstate(invalid="ignore"):
         well_timed = latency <= limit + config.time.step_s / 2
-    return Score(well_timed, responded & ~well_timed, latency, weight[cs])
+    return Score(well_timed, responded & ~well_timed, latency, weight)

@@ -364,8 +364,9 @@ class Recalibration(ABC, Generic[Number]):
 
     def observe(
         self,
-        io: npt.NDArray[np.bool_],
-        blanked: npt.NDArray[np.bool_],
+        steps: int,
+        io: npt.NDArray[np.int64],
+        blanked: npt.NDArray[np.int64],
         potentiation: npt.NDArray[Number],
         depression: npt.NDArray[Number],
     ) -> Outcome[Number] | None:
@@ -373,8 +374,9 @@ class Recalibration(ABC, Generic[Number]):
 
         Parameters
         ----------
-        io, blanked : ndarray of bool, shape (steps, channels)
-            Detections outside blanked steps, and blanked steps.
+        steps : int
+        io, blanked : ndarray of int64, shape (channels,)
+            How many detections outside blanked steps, and how many blanked steps, were among them.
         potentiation, depression : ndarray, shape (channels,)
             δp and δd of the microcircuit, changed in place.
 
@@ -383,9 +385,9 @@ class Recalibration(ABC, Generic[Number]):
         Outcome or None
             Of the visit that has ended, if one has.
         """
-        self._counts[0] += io.sum(axis=0)
-        self._counts[1] += io.shape[0] - blanked.sum(axis=0)
-        self.now += io.shape[0]
+        self._counts[0] += io
+        self._counts[1] += steps - blanked
+        self.now += steps
         visit = self._visit
         if visit is None or self.now % self._period % self.visit_steps:
             return None

@@ -130,6 +130,8 @@ class StimulationTiming:
         Pulses that fit into it at the least period.
     rest : int
         Least cycles without output between trains.
+    recovery : int
+        Cycles from a trigger to the first that is accepted after it, with the configured settings.
     watchdog : int
         Cycles without a heartbeat after which the host counts as dead.
     tick_timeout : int
@@ -198,6 +200,10 @@ class StimulationTiming:
             )
         for complaint in self._complaints(self.settings):
             raise ConfigError(complaint)
+
+    @property
+    def recovery(self) -> int:
+        return LATENCY + self.settings.duration - 1 + self.rest
 
     @property
     def duty_limit(self) -> float:
@@ -436,6 +442,11 @@ class Stimulator:
         """Trains with output in cycles [first, stop)."""
         low, high = bisect_right(self._starts, first), bisect_left(self._starts, stop)
         return [train for train in self._trains[max(low - 1, 0) : high] if train.stop > first]
+
+    def blanked_windows(self) -> tuple[Cycles, Cycles]:
+        """Starts and ends of the last train's blanking windows; none before the first."""
+        nothing = np.zeros(0, np.int64)
+        return self._trains[-1].blanked() if self._trains else (nothing, nothing)
 
     @overload
     def blanked_at(self, cycle: int) -> bool: ...
