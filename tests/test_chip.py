@@ -305,6 +305,7 @@ def test_a_fault_in_mid_session_ends_the_stimulation(name: str) -> None:
         assert not rtl.armed and rtl.stimulation_fault == stimulation_fault, "the reason is kept"
 
 
+@pytest.mark.slow
 def test_what_was_heard_before_an_outage_triggers_nothing_after_it() -> None:
     config = make(weight={"initial": 0.1})
     preparation = Preparation(config, protocol(6), 3)
@@ -341,6 +342,7 @@ def test_what_was_heard_before_an_outage_triggers_nothing_after_it() -> None:
         assert rtl.armed and any(pulses), "it works again"
 
 
+@pytest.mark.slow
 def test_real_recording_through_amplifier_spi_and_gateware(recording: Path) -> None:
     source = read_recording(recording)
     labels = source.vector("Labels")

@@ -51,8 +51,9 @@ def cocotb_simulator(request: pytest.FixtureRequest) -> CocotbSimulator:
 
 @pytest.mark.parametrize(
     ("config_name", "channels", "steps"),
-    [("default", 1, 2500), ("default", 2, 1500), ("default", 7, 1000), ("default", 64, 500),
-     ("undelayed", 2, 1000), ("signed", 3, 1000)],
+    [("default", 1, 2500), ("default", 2, 1500), ("undelayed", 2, 1000), ("signed", 3, 1000),
+     pytest.param("default", 7, 1000, marks=pytest.mark.slow),
+     pytest.param("default", 64, 500, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_benches_pass(simulator: Simulator, config_name: str, channels: int, steps: int) -> None:
     # Verilator compiles for long: the ports of the other sizes are left to the slow test below.
@@ -63,8 +64,10 @@ def test_benches_pass(simulator: Simulator, config_name: str, channels: int, ste
 
 
 @pytest.mark.parametrize(
-    ("config_name", "channels", "steps"), [("adaptive", 1, 6000), ("adaptive", 64, 800), ("narrow", 2, 3000)]
-)
+    ("config_name", "channels", "steps"),
+    [("adaptive", 1, 6000), ("narrow", 2, 3000),
+     pytest.param("adaptive", 64, 800, marks=pytest.mark.slow)],
+)  # fmt: skip
 def test_recalibration_benches_pass(
     simulator: Simulator, config_name: str, channels: int, steps: int
 ) -> None:

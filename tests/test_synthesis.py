@@ -22,6 +22,7 @@ def test_the_core_fits_the_up5k() -> None:
     assert cost.fmax_hz >= CLOCK_HZ
 
 
+@pytest.mark.slow
 def test_recalibration_fits_beside_it() -> None:
     """In half the UP5K, the core included, and without a DSP more."""
     cost = microcircuit_cost(calibrated_config())
