@@ -44,7 +44,9 @@ def main() -> None:
     print(f"  a session, step by step          {1e3 * slow:8.2f} ms")
     print(f"  a session, engine                {1e3 * fast:8.3f} ms, {slow / fast:.0f} times less")
     every = slow * SESSIONS
-    print(f"  all of them, step by step        {every:8.1f} s, {every / whole:.0f} times drawn, run and scored")
+    print(
+        f"  all of them, step by step        {every:8.1f} s, {every / whole:.0f} times drawn, run and scored"
+    )
 
     def stretched(events: Events, by: int) -> Events:
         """Ten times the silence, the same detections: each trial's begin with its CS, and stay that close."""

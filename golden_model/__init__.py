@@ -4,6 +4,7 @@ from .calibration import Goals, calibrate
 from .chip import ChipFixed, ChipFloat
 from .config import ChipConfig, ConfigError, PrecisionWarning
 from .detection import DetectorFixed, DetectorFloat
+from .engine import Course, Engine
 from .events import Events, FileError, Result
 from .fixed import SQ, UQ, Overflow, QFormat, Rounding, quantize, resize
 from .microcircuit import MicrocircuitFixed, MicrocircuitFloat
@@ -11,6 +12,7 @@ from .plasticity_events import CalibrationError
 from .preparation import Preparation, PreparationSettings
 from .protocol import TRAINING, Protocol, Trial, score
 from .recalibration import Coefficients, RecalibrationFixed, RecalibrationFloat
+from .sessions import ProtocolDraw, Sessions, ShuffledIo, run_sessions
 from .stimulation import Stimulator
 from .thresholds import select_thresholds
 from .training import TrainingRecording
@@ -25,8 +27,10 @@ __all__ = [
     "ChipFloat",
     "Coefficients",
     "ConfigError",
+    "Course",
     "DetectorFixed",
     "DetectorFloat",
+    "Engine",
     "Events",
     "FileError",
     "Goals",
@@ -37,17 +41,21 @@ __all__ = [
     "Preparation",
     "PreparationSettings",
     "Protocol",
+    "ProtocolDraw",
     "QFormat",
     "RecalibrationFixed",
     "RecalibrationFloat",
     "Result",
     "Rounding",
+    "Sessions",
+    "ShuffledIo",
     "Stimulator",
     "TrainingRecording",
     "Trial",
     "calibrate",
     "quantize",
     "resize",
+    "run_sessions",
     "score",
     "select_thresholds",
 ]
