@@ -1,7 +1,9 @@
 # `make demo` and `make test` do all their own set-up in .venv.
 BIN := .venv/bin
+DOCS := docs
+SITE := build/site
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all formal lint benchmark synth docs clean
+.PHONY: help setup demo test test-all formal lint benchmark synth docs site clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,12 +36,17 @@ lint: setup ## ruff and mypy
 benchmark: setup ## steps a second of each model, in one run
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/thresholds.py
+	$(BIN)/python benchmarks/engine.py
 
 synth: setup ## logic cells, DSPs and Fmax of the core on the iCE40 UP5K
 	$(BIN)/python -m microzone.boards.synthesis
 
 docs: setup ## the generated parts of docs/
 	$(BIN)/python -m microzone.tools.docs
+
+site: setup ## docs/ as HTML in build/site; warnings are errors
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env --write-all \
+	    -b html -d $(SITE).doctrees $(DOCS) $(SITE)
 
 clean: ## remove .venv and all that is generated
 	rm -rf .venv build dist *.egg-info demo-output waves .mypy_cache .pytest_cache .ruff_cache .hypothesis

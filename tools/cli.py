@@ -19,6 +19,7 @@ from ..golden_model.detection import events_in_steps
 from ..golden_model.events import Events, FileError, atomic_write
 from ..golden_model.plasticity_events import CalibrationError
 from ..sim.simulators import BenchFailure, CocotbSimulator, find_simulator
+from .compare_cli import compare
 from .host_cli import host_app
 from .host_link import LinkError
 from .options import (
@@ -33,6 +34,7 @@ from .options import (
     load_config,
 )
 from .output import check_files, make_folder, progress_bar
+from .sweep_cli import sweep
 
 app = typer.Typer(
     help="A cerebellar microcircuit that learns, as open gateware.",
@@ -148,29 +150,8 @@ def run(
         )
 
 
-@app.command()
-def compare(
-    events: Annotated[Path, typer.Argument(help="Events file (.npz).")],
-    out: Annotated[Path, typer.Option(help="Folder for figure, results, report.")],
-    config: ConfigOption = None,
-    simulator: SimulatorOption = DEFAULT_SIMULATOR,
-    as_json: JsonOption = False,
-) -> None:
-    """Float, fixed and RTL side by side on one events file: bit-accuracy and behaviour."""
-    from .compare import compare_models
-
-    report = compare_models(
-        Events.load(events),
-        load_config(config),
-        out,
-        simulator=find_simulator(simulator.value),
-        title=events.name,
-        console=errors if as_json else console,
-    )
-    if as_json:
-        print(json.dumps(report, indent=2))
-    if not report["bit_accurate"]:
-        raise typer.Exit(1)
+app.command()(compare)
+app.command()(sweep)
 
 
 @app.command()
@@ -432,8 +413,13 @@ def doctor(as_json: JsonOption = False) -> None:
         table.add_column("where, or how to get it", overflow="fold")
         for finding in findings:
             absent = "missing" if finding.needed else "not installed (optional)"
-            note = finding.where if finding.version else finding.how_to_get
-            table.add_row(finding.tool, finding.purpose, finding.version or absent, note)
+            note = finding.how_to_get if finding.version is None else finding.where
+            table.add_row(
+                finding.tool,
+                finding.purpose,
+                absent if finding.version is None else finding.version or "found",
+                note,
+            )
         console.print(table)
     if any(finding.needed and finding.version is None for finding in findings):
         raise typer.Exit(1)
