@@ -19,9 +19,9 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from amaranth.hdl import Shape
 
-__all__ = ["SQ", "UQ", "Overflow", "QFormat", "Rounding", "quantize", "resize", "to_real"]
+__all__ = ["SQ", "UQ", "WIDEST", "Overflow", "QFormat", "Rounding", "quantize", "resize", "to_real"]
 
-_MAX_WIDTH = 62
+WIDEST = 62
 """Widest raw word in bits: 64-bit integers then hold it with room for the half LSB of rounding."""
 
 _PATTERN = re.compile(r"\s*([SU])Q\(\s*(\d+)\s*,\s*(\d+)\s*\)\s*")
@@ -75,8 +75,8 @@ class QFormat:
     def __post_init__(self) -> None:
         if self.integer_bits < int(self.signed) or self.fraction_bits < 0:
             raise ValueError(f"{self}: needs integer bits >= {int(self.signed)}, fraction bits >= 0")
-        if not 1 <= self.width <= _MAX_WIDTH:
-            raise ValueError(f"{self}: width {self.width} is outside 1 to {_MAX_WIDTH} bits")
+        if not 1 <= self.width <= WIDEST:
+            raise ValueError(f"{self}: width {self.width} is outside 1 to {WIDEST} bits")
 
     @classmethod
     def parse(cls, text: str) -> QFormat:
@@ -176,8 +176,8 @@ def quantize(
         whole = np.clip(whole, float(fmt.raw_min), float(fmt.raw_max))
         raw = np.clip(whole.astype(np.int64), fmt.raw_min, fmt.raw_max)
     else:
-        if (np.abs(whole) >= 2.0**_MAX_WIDTH).any():
-            raise ValueError(f"cannot wrap {x!r} into {fmt}: beyond 2**{_MAX_WIDTH} LSBs")
+        if (np.abs(whole) >= 2.0**WIDEST).any():
+            raise ValueError(f"cannot wrap {x!r} into {fmt}: beyond 2**{WIDEST} LSBs")
         raw = _wrap(whole.astype(np.int64), fmt)
     return int(raw) if raw.ndim == 0 else raw
 
@@ -225,8 +225,8 @@ def resize(
         else:
             words = words >> drop
     elif drop < 0:
-        if source.width - drop > _MAX_WIDTH:
-            raise ValueError(f"{source} to {target}: more than {_MAX_WIDTH} bits in between")
+        if source.width - drop > WIDEST:
+            raise ValueError(f"{source} to {target}: more than {WIDEST} bits in between")
         words = words << -drop
     if overflow is Overflow.SATURATE:
         words = np.clip(words, target.raw_min, target.raw_max)

@@ -22,11 +22,11 @@ from .recalibration import (
 if TYPE_CHECKING:
     from .config import ChipConfig
 
-__all__ = ["PrecisionWarning", "check_representable"]
+__all__ = ["WARNED_ERROR", "PrecisionWarning", "check_representable"]
 
 _REFUSED_ERROR = 0.01
 """A parameter whose quantised value is off by more than this share is refused ..."""
-_WARNED_ERROR = 0.001
+WARNED_ERROR = 0.001
 """... and by more than this share, warned about."""
 _ACCUMULATOR_BITS = 62
 """Bits that the fixed-point model's 64-bit integers leave for a product or a sum."""
@@ -277,7 +277,7 @@ def _warn_of_evaluation(config: ChipConfig) -> None:
             pairs = zip(got, wanted, (formats.potentiation, formats.depression), strict=True)
             missed = [(abs(word * fmt.lsb - value), value, fmt.lsb) for word, value, fmt in pairs]
             errors = [error / max(value, lsb) for error, value, lsb in missed if error > lsb]
-            if max(errors, default=0) <= _WARNED_ERROR:
+            if max(errors, default=0) <= WARNED_ERROR:
                 continue
             what = f"off by {max(errors):.2%}"
         warnings.warn(
@@ -289,7 +289,7 @@ def _warn_of_evaluation(config: ChipConfig) -> None:
         return
 
 
-def _check_value(field: str, value: float, fmt: QFormat, *, warned: float = _WARNED_ERROR) -> None:
+def _check_value(field: str, value: float, fmt: QFormat, *, warned: float = WARNED_ERROR) -> None:
     """Refuse or warn of a value that `fmt` misses; ValueError names field, value and limit."""
     if not fmt.min <= value <= fmt.max:
         raise ValueError(f"{field} = {value:g}: outside {fmt}, limits are {fmt.min:g} and {fmt.max:.9g}")

@@ -66,7 +66,8 @@ def test_compare_writes_everything_and_says_bit_accurate(
     assert "BIT-ACCURATE: RTL equals fixed in w and CR at every one of" in outcome.out
     names = {path.name for path in Path("report").iterdir()}
     models = {"float.npz", "fixed.npz", "rtl.npz"}
-    assert names == models | {"figure.png", "report.json", "events.npz", "config.toml"}
+    pictures = {"figure.png", "precision.png"}
+    assert names == models | pictures | {"report.html", "report.json", "events.npz", "config.toml"}
     report = json.loads(Path("report/report.json").read_text())
     assert report["bit_accurate"] is True and report["first_difference"] is None
     assert report["fixed_against_float"]["trials"] == 6

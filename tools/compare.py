@@ -1,4 +1,4 @@
-"""``microzone compare``: float, fixed and RTL on one events file."""
+"""``microzone compare``: float, fixed and RTL on one session: bits, behaviour, ranges, errors."""
 
 from __future__ import annotations
 
@@ -7,19 +7,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from ..golden_model.config import ChipConfig
 from ..golden_model.events import Events, Result, atomic_write
-from ..golden_model.protocol import Score
-from ..golden_model.recalibration import Status
+from ..golden_model.precision import measure_precision
+from ..golden_model.quantisation import quantised_parameters
 from ..sim.replay import replay_design
 from ..sim.simulators import Simulator
+from .compare_tables import Columns, behaviour_table, short_range_table
 from .figures import draw_session
 from .output import make_folder, progress_bar, write_json
-from .session import CONSTANT, LABELS, MODELS, Comparison, run_model
+from .precision_figure import draw_precision
+from .precision_text import Finding, find_detection_faults, find_faults
+from .recorded_events import RecordedEvents
+from .report_compare import write_report
+from .session import CONSTANT, MODELS, Comparison, run_model
 
 __all__ = ["compare_models"]
 
@@ -34,6 +38,7 @@ def compare_models(
     console: Console,
     isi_s: float = 0.3,
     facts: Mapping[str, Any] | None = None,
+    recorded: RecordedEvents | None = None,
 ) -> dict[str, Any]:
     """Run the three models, print tables and verdict, write everything to `out`.
 
@@ -44,7 +49,8 @@ def compare_models(
     events : Events
     config : ChipConfig
     out : Path
-        Folder for ``figure.png``, ``report.json``, ``events.npz``, ``config.toml`` and a result file a model.
+        Folder for ``report.html``, ``figure.png``, ``precision.png``, ``report.json``, ``events.npz``,
+        ``config.toml`` and a result file a model.
     simulator : Simulator
         Where the gateware runs.
     title : str
@@ -55,11 +61,13 @@ def compare_models(
         When the US is due after the CS.
     facts : mapping, optional
         More entries for the report.
+    recorded : RecordedEvents, optional
+        Where the events come from a recording: its detection is part of the report and of the verdict.
 
     Returns
     -------
     dict
-        The report: `facts`, :meth:`Comparison.summary`, and the seconds of each part.
+        The report: `facts`, :meth:`Comparison.summary`, ``precision``, and the seconds of each part.
     """
     make_folder(out)
     seconds: dict[str, float] = {}
@@ -80,64 +88,55 @@ def compare_models(
     comparison = Comparison(events, results, isi_s)
     report = {**(facts or {}), "simulator": f"{simulator.name} {simulator.version()}"}
     report |= comparison.summary() | {"seconds": {name: round(s, 3) for name, s in seconds.items()}}
-    _print_behaviour(comparison, seconds, console)
-    _print_verdict(comparison, report, console)
-    verdict = "RTL = fixed in every step" if report["bit_accurate"] else "RTL DIFFERS FROM FIXED"
-    draw_session(comparison, out / "figure.png", f"{title}: {verdict}")
+    if recorded is not None:
+        report["detection"] = recorded.summary()
+        report["bit_accurate"] = report["bit_accurate"] and recorded.difference is None
+        report["first_difference"] = recorded.difference or report["first_difference"]
+    began = time.perf_counter()
+    with progress_bar("ranges", events.n_steps, console) as advance:
+        precision = measure_precision(events, config, progress=advance)
+    report["seconds"]["ranges"] = round(time.perf_counter() - began, 3)
+    parameters = quantised_parameters(config)
+    report["precision"] = precision.summary()
+    report["precision"]["parameters"] = {one.name: one.summary() for one in parameters}
+    behaviour = behaviour_table(comparison, seconds)
+    _print(behaviour, console)
+    _print(short_range_table(precision.signals | precision.recalibrations), console)
+    faults = find_faults(precision, parameters, events, config)
+    if recorded is not None:
+        _print(short_range_table(recorded.precision.signals), console)
+        faults += find_detection_faults(recorded.precision)
+    for fault in faults:
+        colour = "green" if fault.good else "yellow"
+        console.print(f"[bold {colour}]{fault.title}[/]: {fault.text}", highlight=False)
+    verdict = _print_verdict(comparison, report, console)
+    short = "RTL = fixed in every step" if report["bit_accurate"] else "RTL DIFFERS FROM FIXED"
+    draw_session(comparison, out / "figure.png", f"{title}: {short}")
+    draw_precision(precision, config, out / "precision.png")
     events.save(out / "events.npz")
     with atomic_write(out / "config.toml") as file:
         file.write(config.to_toml().encode())
     for name, result in results.items():
         result.save(out / f"{name}.npz")
     write_json(out / "report.json", report)
-    console.print(f"figure: {out / 'figure.png'}   numbers: {out / 'report.json'}", highlight=False)
+    write_report(
+        out / "report.html", title, [verdict, *faults], report, comparison, behaviour, precision, parameters,
+        recorded,
+    )  # fmt: skip
+    line = f"report: {out / 'report.html'}   figure: {out / 'figure.png'}   numbers: {out / 'report.json'}"
+    console.print(line, highlight=False)
     return report
 
 
-def _print_behaviour(comparison: Comparison, seconds: Mapping[str, float], console: Console) -> None:
-    columns = (LABELS.get(name, name) for name in comparison.results)
-    table = Table("", *columns, box=None, header_style="bold")
-    results, scores = comparison.results, comparison.scores
-    table.add_row("conditioned responses", *(str(result.cr.size) for result in results.values()))
-    table.add_row("w at the end", *(f"{result.w[-1]:.6f}" for result in results.values()))
-    if scores:
-        trials = comparison.events.cs.size
-        rows = {
-            f"well-timed trials of {trials}": lambda s: str(int(s.well_timed.sum())),
-            "late trials": lambda s: str(int(s.late.sum())),
-            "first CR, trial": lambda s: _trial(s.first_cr),
-            "first well-timed, trial": lambda s: _trial(s.first_well_timed),
-            "last well-timed, trial": lambda s: _trial(s.last_well_timed),
-            "mean latency of the well-timed": _latency,
-        }
-        for label, describe in rows.items():
-            table.add_row(label, *(describe(score) for score in scores.values()))
-    if comparison.config.recalibration.enabled:
-        table.add_row("recalibrations", *(_recalibrations(result) for result in results.values()))
-    table.add_row("seconds", *(f"{seconds[name]:.2f}" for name in results))
+def _print(columns: Columns, console: Console) -> None:
+    table = Table(*columns.names, box=None, header_style="bold")
+    for row in columns.rows:
+        table.add_row(*row)
     console.print(table)
 
 
-def _recalibrations(result: Result) -> str:
-    found = result.recalibrations
-    if found is None:
-        return "none"
-    refused = found.status[found.status != Status.GOOD]
-    if not refused.size:
-        return str(found.step.size)
-    why = ", ".join(Status(status).name for status in np.unique(refused))
-    return f"{found.step.size}, {refused.size} of them refused ({why})"
-
-
-def _trial(number: int | None) -> str:
-    return "none" if number is None else str(number)
-
-
-def _latency(trials: Score) -> str:
-    return f"{1000 * trials.mean_latency_s:.0f} ms" if trials.well_timed.any() else "none"
-
-
-def _print_verdict(comparison: Comparison, report: Mapping[str, Any], console: Console) -> None:
+def _print_verdict(comparison: Comparison, report: Mapping[str, Any], console: Console) -> Finding:
+    """Print fixed against float, then the verdict on bit-accuracy, which is returned."""
     against = report["fixed_against_float"]
     shifts = {int(shift): count for shift, count in against["cr_shift_steps"].items()}
     shifted = ", ".join(f"{count} by {shift:+d} steps" for shift, count in shifts.items() if shift)
@@ -155,10 +154,13 @@ def _print_verdict(comparison: Comparison, report: Mapping[str, Any], console: C
     rtl = comparison.results["rtl"].recalibrations
     also = "" if rtl is None else f", and in each of {rtl.step.size} recalibrations"
     if report["bit_accurate"]:
-        console.print(
-            f"[bold green]BIT-ACCURATE[/]: RTL equals fixed in w and CR at every one of "
-            f"{comparison.events.n_steps:,} steps{also} ({report['simulator']})",
-            highlight=False,
+        text = (
+            f"RTL equals fixed in w and CR at every one of "
+            f"{comparison.events.n_steps:,} steps{also} ({report['simulator']})"
         )
+        verdict = Finding("BIT-ACCURATE", True, text)
     else:
-        console.print(f"[bold red]NOT BIT-ACCURATE[/]: {report['first_difference']}", highlight=False)
+        verdict = Finding("NOT BIT-ACCURATE", False, report["first_difference"])
+    colour = "green" if verdict.good else "red"
+    console.print(f"[bold {colour}]{verdict.title}[/]: {verdict.text}", highlight=False)
+    return verdict

@@ -22,12 +22,20 @@ from ..golden_model.recalibration import Status
 from ..golden_model.thresholds import Roc, Selection
 from .session import CONSTANT, LABELS, Comparison
 
-__all__ = ["draw_calibration", "draw_detections", "draw_selection", "draw_session"]
+__all__ = [
+    "MODEL_STYLE",
+    "draw_calibration",
+    "draw_detections",
+    "draw_rasters",
+    "draw_selection",
+    "draw_session",
+    "save_figure",
+]
 
 # Okabe and Ito's palette: told apart by colour-blind readers too.
 _PN, _IO, _CR = "#009E73", "#000000", "#0072B2"
 _CS_SHADE, _US_SHADE = "#F0E442", "#CC79A7"
-_MODEL_STYLE: dict[str, dict[str, Any]] = {
+MODEL_STYLE: dict[str, dict[str, Any]] = {
     "float": {"color": "#E69F00", "linewidth": 3.5},
     "fixed": {"color": "#0072B2", "linewidth": 1.8},
     "rtl": {"color": "#000000", "linewidth": 0.9, "linestyle": (0, (3, 3))},
@@ -58,7 +66,7 @@ def draw_session(
         rows = 3 + (recalibrated is not None) + (eyelid is not None)
         figure.set_figheight(8 + 2.2 * (rows - 3))
         grid = figure.add_gridspec(rows, 2, width_ratios=(1.15, 1))
-        _draw_rasters(figure.add_subplot(grid[:, 0]), comparison)
+        draw_rasters(figure.add_subplot(grid[:, 0]), comparison)
         _draw_weight(figure.add_subplot(grid[0, 1]), comparison)
         _draw_blocks(figure.add_subplot(grid[1, 1]), comparison, "well_timed", "well-timed CRs (% of trials)")
         _draw_blocks(figure.add_subplot(grid[2, 1]), comparison, "late", "late CRs (% of trials)")
@@ -68,7 +76,7 @@ def draw_session(
             _draw_eyelid(figure.add_subplot(grid[rows - 1, 1]), comparison, eyelid)
     else:
         _draw_course(figure.add_subplot(), comparison)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_detections(detections: Detections, rate_hz: float, path: Path, title: str) -> None:
@@ -101,7 +109,7 @@ def draw_detections(detections: Detections, rate_hz: float, path: Path, title: s
     overview.legend(loc="upper right", framealpha=0.9)
     detail.set_title("the event in the middle", fontsize=10)
     detail.xaxis.set_major_locator(MaxNLocator(5))
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_calibration(config: ChipConfig, path: Path, title: str) -> None:
@@ -127,7 +135,7 @@ def draw_calibration(config: ChipConfig, path: Path, title: str) -> None:
         )  # fmt: skip
         axes.ticklabel_format(axis="y", style="sci", scilimits=(-3, 3), useMathText=True)
         axes.legend(loc="lower right", framealpha=0.9)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def draw_selection(selection: Selection, path: Path, title: str) -> None:
@@ -169,7 +177,7 @@ def draw_selection(selection: Selection, path: Path, title: str) -> None:
         axis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter("{x:g}")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def _draw_roc(axes: Axes, roc: Roc, chosen: int, name: str, colour: str) -> None:
@@ -182,7 +190,8 @@ def _draw_roc(axes: Axes, roc: Roc, chosen: int, name: str, colour: str) -> None
     )  # fmt: skip
 
 
-def _draw_rasters(axes: Axes, comparison: Comparison) -> None:
+def draw_rasters(axes: Axes, comparison: Comparison) -> None:
+    """Detections of both channels and CRs around each CS, of the result that is shown."""
     events, step_s = comparison.events, comparison.config.time.step_s
     due = comparison.isi_s
     paired = np.array([kind is Trial.PAIRED for kind in comparison.trial_kinds()])
@@ -246,7 +255,7 @@ def _draw_weight(axes: Axes, comparison: Comparison) -> None:
     config = comparison.config
     for name, trials in comparison.scores.items():
         label = LABELS.get(name, name)
-        axes.plot(np.arange(1, trials.weight.size + 1), trials.weight, label=label, **_MODEL_STYLE[name])
+        axes.plot(np.arange(1, trials.weight.size + 1), trials.weight, label=label, **MODEL_STYLE[name])
     fires_last = config.threshold.level / (config.trace.end or np.nan)
     axes.axhline(fires_last, color="grey", linewidth=1, linestyle=":", label="CRs below")
     axes.set(ylabel="w at each CS", title="the memory")
@@ -259,7 +268,7 @@ def _draw_blocks(axes: Axes, comparison: Comparison, what: str, label: str) -> N
         share = 100 * trials.blocks(getattr(trials, what))
         first = 1 + BLOCK * np.arange(share.size)
         middle = (first + np.minimum(first + BLOCK - 1, comparison.events.cs.size)) / 2
-        axes.plot(middle, share, label=name, marker=".", **_MODEL_STYLE[name])
+        axes.plot(middle, share, label=name, marker=".", **MODEL_STYLE[name])
     axes.set(ylim=(-3, 103), ylabel=label, xlabel="trial")
     _set_trials(axes, comparison)
 
@@ -305,14 +314,15 @@ def _draw_course(axes: Axes, comparison: Comparison) -> None:
     stride = max(1, comparison.events.n_steps // 4000)
     time = np.arange(0, comparison.events.n_steps, stride) * step_s
     for name, result in comparison.results.items():
-        axes.plot(time, result.w[::stride], label=f"w {name}", **_MODEL_STYLE[name])
+        axes.plot(time, result.w[::stride], label=f"w {name}", **MODEL_STYLE[name])
     shown = comparison.shown
     axes.plot(shown.cr * step_s, shown.w[shown.cr], "o", color=_CR, markersize=3, label="CR")
     axes.set(xlabel="time (s)", ylabel="w")
     axes.legend()
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, whole or not at all."""
     FigureCanvasAgg(figure)
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=110)

@@ -16,7 +16,7 @@ from ..golden_model.config import ChipConfig, ConfigError
 from ..golden_model.events import Events, Recalibrations, Result
 from ..golden_model.fixed import to_real
 from ..golden_model.microcircuit import MicrocircuitFixed, MicrocircuitFloat
-from ..golden_model.protocol import Protocol, Score, Trial, score
+from ..golden_model.protocol import BLOCK, Protocol, Score, Trial, score
 from ..golden_model.recalibration import Status
 from ..sim.comparison import RECALIBRATION, first_difference, first_recalibration
 from ..sim.record import recalibration_rows
@@ -201,6 +201,35 @@ class Comparison:
             )
         return kinds
 
+    def learning(self, name: str) -> dict[str, int | None]:
+        """How long a model took to learn and to forget, in trials.
+
+        Parameters
+        ----------
+        name : str
+            Of the result.
+
+        Returns
+        -------
+        dict of str to int or None
+            ``trials_to_acquire``: paired trials up to the first well-timed one; None if there is none.
+            ``trials_to_extinguish``: trials after the last paired one, up to the last well-timed one; None if
+            one of the last ten is. Each is there only if the session has such trials.
+        """
+        well_timed = self.scores[name].well_timed
+        paired = np.array([kind is Trial.PAIRED for kind in self.trial_kinds()])
+        found: dict[str, int | None] = {}
+        if paired.any():
+            first = np.flatnonzero(well_timed[paired])
+            found["trials_to_acquire"] = int(first[0]) + 1 if first.size else None
+            after = well_timed[np.flatnonzero(paired)[-1] + 1 :]
+            if after.size and well_timed[paired].any():
+                last = np.flatnonzero(after)
+                found["trials_to_extinguish"] = (
+                    None if after[-BLOCK:].any() else int(last[-1]) + 1 if last.size else 0
+                )
+        return found
+
     def summary(self) -> dict[str, Any]:
         """Everything above as plain numbers, for JSON."""
         shifts, unmatched = self.cr_shifts()
@@ -219,6 +248,8 @@ class Comparison:
             "models": {name: behaviour(result, scores.get(name)) for name, result in self.results.items()},
         }
         if scores:
+            for name, numbers in summary["models"].items():
+                numbers |= self.learning(name)
             differing = int((scores["float"].well_timed != scores["fixed"].well_timed).sum())
             summary["fixed_against_float"]["well_timed_differs_trials"] = differing
             summary["fixed_against_float"]["trials"] = int(self.events.cs.size)
@@ -271,6 +302,7 @@ def behaviour(result: Result, trials: Score | None) -> dict[str, Any]:
         "w_min": float(result.w.min()),
         "w_max": float(result.w.max()),
         "w_last": float(result.w[-1]),
+        "w_drift": float(result.w[-1]) - result.config.weight.initial,
     }
     if result.recalibrations is not None:
         found = result.recalibrations
@@ -291,6 +323,7 @@ def behaviour(result: Result, trials: Score | None) -> dict[str, Any]:
         numbers |= {
             "well_timed_trials": int(trials.well_timed.sum()),
             "late_trials": int(trials.late.sum()),
+            "well_timed_percent": 100 * float(trials.well_timed.mean()),
             "first_cr_trial": trials.first_cr,
             "first_well_timed_trial": trials.first_well_timed,
             "last_well_timed_trial": trials.last_well_timed,
