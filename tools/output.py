@@ -37,9 +37,13 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def progress_bar(label: str, total: int, where: Console) -> Iterator[Callable[[int], None]]:
-    """A progress bar over `total` steps; yields the function that moves it."""
-    columns = (TextColumn("{task.description:>6}"), BarColumn(40), TextColumn("{task.percentage:3.0f} %"))
+def progress_bar(
+    label: str, total: int, where: Console, *, unit: str = ""
+) -> Iterator[Callable[[int], None]]:
+    """A progress bar over `total` steps; yields the function that moves it. With `unit` it counts too."""
+    columns = [TextColumn("{task.description:>6}"), BarColumn(40), TextColumn("{task.percentage:3.0f} %")]
+    if unit:
+        columns.append(TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit))
     with Progress(
         *columns, TimeElapsedColumn(), console=where, transient=True, disable=not where.is_terminal
     ) as bar:

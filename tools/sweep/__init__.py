@@ -1,0 +1,1 @@
+"""``microzone sweep``: behaviour over formats, parameters and detection quality, against logic cells."""
