@@ -34,6 +34,7 @@ from .options import (
     load_config,
 )
 from .output import check_files, make_folder, progress_bar
+from .reproduce_cli import reproduce
 from .sweep_cli import sweep
 
 app = typer.Typer(
@@ -45,17 +46,23 @@ app = typer.Typer(
 app.add_typer(host_app, name="host")
 
 
+_INTERRUPTED = 130
+"""Exit status of what was ended by Ctrl-C, as of a shell."""
+
+
 def main() -> None:
     """Entry point: 0 on success, 1 where something was found to be wrong, 2 for a user's mistake."""
     warnings.showwarning = _show_warning
     try:
         status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+        if status == _INTERRUPTED:  # typer has met the KeyboardInterrupt
+            _complain("interrupted", status)
     except (CalibrationError, ConfigError, FileError, UserError) as error:
         status = _complain(str(error), 2)
     except (BenchFailure, LinkError, ToolError) as error:
         status = _complain(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
-        status = _complain("interrupted", 130)
+        status = _complain("interrupted", _INTERRUPTED)
     except Exception as error:
         # Typer's own complaints about arguments; anything else is a defect and keeps its traceback.
         describe = getattr(error, "format_message", None)
@@ -151,6 +158,7 @@ def run(
 
 
 app.command()(compare)
+app.command()(reproduce)
 app.command()(sweep)
 
 

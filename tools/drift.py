@@ -17,10 +17,11 @@ from rich.console import Console
 
 from ..golden_model.calibration import calibrate
 from ..golden_model.config import ChipConfig
-from ..golden_model.protocol import TRAINING, Protocol, Trial, score
+from ..golden_model.engine import EngineModel
+from ..golden_model.protocol import TRAINING, Protocol, Trial
+from ..golden_model.sessions import ProtocolDraw, run_sessions
 from .demo import IO_DRIFT_HZ
 from .output import progress_bar
-from .session import ModelName, run_model
 
 __all__ = ["Course", "run_drift"]
 
@@ -56,7 +57,7 @@ class Course:
 def run_drift(
     seeds: Iterable[int],
     *,
-    models: tuple[ModelName, ...] = ("float", "fixed"),
+    models: tuple[EngineModel, ...] = ("float", "fixed"),
     config: ChipConfig | None = None,
     progress: Callable[[int], None] = lambda done: None,
 ) -> dict[tuple[str, str, str], Course]:
@@ -67,7 +68,7 @@ def run_drift(
     seeds : iterable of int
         One training session and one session of each kind a seed.
     models : tuple of str
-        Of ``tools.session.MODELS``.
+        Of the engine.
     config : ChipConfig, optional
         Else the default.
     progress : callable
@@ -88,12 +89,11 @@ def run_drift(
         }
         for kind in (Trial.UNPAIRED, Trial.PAIRED):
             trials = (kind,) * PAIRED + (Trial.CS_ALONE,) * CS_ALONE
-            events = Protocol(trials=trials, io_drift_hz=IO_DRIFT_HZ).events(base, seed)
+            draw = ProtocolDraw(Protocol(trials=trials, io_drift_hz=IO_DRIFT_HZ), base)
             for variant, chip in variants.items():
                 for model in models:
-                    result = run_model(model, events, chip)
-                    trial = score(result.cr, result.w, events, chip)
-                    columns = (trial.weight, trial.well_timed, trial.well_timed | trial.late)
+                    one = run_sessions(draw, chip, [seed], model=model, workers=1)
+                    columns = (one.weight[0], one.well_timed[0], one.responded[0])
                     found.setdefault((kind.value, variant, model), []).append(columns)
         progress(done + 1)
     return {

@@ -1,0 +1,67 @@
+"""``microzone reproduce``: the verb's arguments and options."""
+
+from __future__ import annotations
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..sim.simulators import find_simulator
+from .options import (
+    DEFAULT_SIMULATOR,
+    ConfigOption,
+    JsonOption,
+    SimulatorOption,
+    console,
+    errors,
+    load_config,
+)
+
+__all__ = ["reproduce"]
+
+
+def reproduce(
+    figures: Annotated[list[str], typer.Argument(help="Figures of the paper: 4 to 16, savings, or all.")],
+    out: Annotated[Path, typer.Option(help="Folder for pictures, numbers and tables.")] = Path(
+        "reproduce-output"
+    ),
+    sessions: Annotated[
+        int | None,
+        typer.Option(min=1, help="In place of each figure's own number; the paper's, where it has one."),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the session that is shown, and the first of many.")
+    ] = 1,
+    config: ConfigOption = None,
+    simulator: SimulatorOption = DEFAULT_SIMULATOR,
+    rtl: Annotated[
+        bool, typer.Option("--rtl/--no-rtl", help="Run single sessions on the gateware too.")
+    ] = True,
+    scheduler: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, as tcp://host:8786; else threads here.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Reproduce figures of the paper: picture, numbers, and its statements on float, fixed and RTL."""
+    from .cluster import cluster
+    from .reproduce.command import WITH_RTL, chosen_figures
+    from .reproduce.command import reproduce as run
+    from .reproduce.setting import Setting
+
+    names, chip = chosen_figures(figures), load_config(config)
+    needed = rtl and any(name in WITH_RTL for name in names)
+    with ExitStack() as stack:
+        setting = Setting(
+            chip,
+            seed,
+            sessions,
+            find_simulator(simulator.value) if needed else None,
+            stack.enter_context(cluster(scheduler)) if scheduler is not None else None,
+            errors,
+        )
+        report = run(names, setting, out, errors if as_json else console)
+    if as_json:
+        print(json.dumps(report, indent=2))
