@@ -305,7 +305,7 @@ def test_each_figure_makes_picture_numbers_and_statements(name: str, small: Sett
 
 def test_a_chip_that_cannot_respond_bears_out_no_acquisition() -> None:
     deaf = Setting(CONFIG.replace(threshold={"level": 1e-3}), sessions=4)
-    for name, first in (("4", 1), ("5", 1), ("6", 1), ("10", 2)):
+    for name, first in (("5", 1), ("6", 1), ("10", 2)):
         statements = FIGURES[name](deaf).statements
         assert not any(statement.holds for statement in statements[:first]), name
         assert all("fixed" in statement.values for statement in statements), name

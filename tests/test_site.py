@@ -162,7 +162,7 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
         while hasattr(verb, "commands") and left and not left[0].startswith("-"):
             assert left[0] in verb.commands, f"{page}: {' '.join(words)}"
             verb = verb.commands[left.pop(0)]
-        known = {option for parameter in verb.params for option in parameter.opts} | {"--help"}
+        known = {option for one in verb.params for option in (*one.opts, *one.secondary_opts)} | {"--help"}
         for word in left:
             if word.startswith("--"):
                 assert word.partition("=")[0] in known, f"{page}: {' '.join(words)}"
