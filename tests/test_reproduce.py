@@ -374,7 +374,9 @@ def test_statements_that_do_not_hold_are_no_failure(
     microzone: Callable[..., Outcome], tmp_path: Path
 ) -> None:
     (tmp_path / "deaf.toml").write_text("[threshold]\nlevel = 1e-3\n")
-    outcome = microzone("reproduce", "10", "--sessions", "2", "--config", tmp_path / "deaf.toml")
+    outcome = microzone(
+        "reproduce", "10", "--sessions", "2", "--workers", "0", "--config", tmp_path / "deaf.toml"
+    )
     assert outcome.status == 0, outcome.err
     assert "1 of 3 statements hold, 2 do not" in outcome.out
     assert Path("reproduce-output/figure-10.png").is_file() and not Path("reproduce-output/index.md").exists()
@@ -396,6 +398,6 @@ def test_a_mistake_is_told_in_a_line(
     arguments: tuple[str, ...], complaint: str, microzone: Callable[..., Outcome]
 ) -> None:
     Path("taken").touch()
-    outcome = microzone("reproduce", *arguments, "--sessions", "2", "--no-rtl")
+    outcome = microzone("reproduce", *arguments, "--sessions", "2", "--workers", "0", "--no-rtl")
     assert outcome.status == 2 and outcome.err.startswith(complaint) and outcome.err.count("\n") == 1
     assert not Path("reproduce-output").exists()

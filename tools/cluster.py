@@ -131,8 +131,10 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
     Raises
     ------
     UserError
-        If the scheduler cannot be reached or has no worker.
+        If the scheduler cannot be reached or has no worker, or `workers` are given beside it.
     """
+    if scheduler is not None and workers is not None:
+        raise UserError("--workers: those of --scheduler are its own")
     if scheduler is None and workers == 0:
         yield _Here()
         return

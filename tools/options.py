@@ -17,9 +17,11 @@ __all__ = [
     "ConfigOption",
     "JsonOption",
     "Model",
+    "SchedulerOption",
     "SimulatorName",
     "SimulatorOption",
     "UserError",
+    "WorkersOption",
     "console",
     "errors",
     "load_config",
@@ -48,6 +50,13 @@ ConfigOption = Annotated[
 ]
 SimulatorOption = Annotated[SimulatorName, typer.Option("--simulator", help="Where the gateware runs.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")]
+SchedulerOption = Annotated[
+    str | None, typer.Option("--scheduler", help="Dask scheduler, tcp://HOST:8786; else this machine.")
+]
+WorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", min=0, help="Processes on this machine; else one a core; 0: none but this."),
+]
 DEFAULT_SIMULATOR = SimulatorName(next(iter(SIMULATORS)))
 
 

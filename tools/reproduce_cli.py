@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -14,7 +13,9 @@ from .options import (
     DEFAULT_SIMULATOR,
     ConfigOption,
     JsonOption,
+    SchedulerOption,
     SimulatorOption,
+    WorkersOption,
     console,
     errors,
     load_config,
@@ -40,9 +41,8 @@ def reproduce(
     rtl: Annotated[
         bool, typer.Option("--rtl/--no-rtl", help="Run single sessions on the gateware too.")
     ] = True,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Address of a Dask scheduler, as tcp://host:8786; else threads here.")
-    ] = None,
+    scheduler: SchedulerOption = None,
+    workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Reproduce figures of the paper: picture, numbers, and its statements on float, fixed and RTL."""
@@ -53,15 +53,9 @@ def reproduce(
 
     names, chip = chosen_figures(figures), load_config(config)
     needed = rtl and any(name in WITH_RTL for name in names)
-    with ExitStack() as stack:
-        setting = Setting(
-            chip,
-            seed,
-            sessions,
-            find_simulator(simulator.value) if needed else None,
-            stack.enter_context(cluster(scheduler)) if scheduler is not None else None,
-            errors,
-        )
+    with cluster(scheduler, workers) as workforce:
+        simulated = find_simulator(simulator.value) if needed else None
+        setting = Setting(chip, seed, sessions, simulated, workforce, errors)
         report = run(names, setting, out, errors if as_json else console)
     if as_json:
         print(json.dumps(report, indent=2))

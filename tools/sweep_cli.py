@@ -10,21 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from .options import ConfigOption, JsonOption, UserError, console, errors, load_config
+from .options import ConfigOption, JsonOption, SchedulerOption, WorkersOption, console, errors, load_config
 from .output import check_files
 
 if TYPE_CHECKING:
     from .sweep.table import Row
 
-__all__ = ["SchedulerOption", "WorkersOption", "sweep"]
-
-SchedulerOption = Annotated[
-    str | None, typer.Option("--scheduler", help="Dask scheduler, tcp://HOST:8786; else this machine.")
-]
-WorkersOption = Annotated[
-    int | None,
-    typer.Option("--workers", min=0, help="Processes on this machine; else one a core; 0: none but this."),
-]
+__all__ = ["sweep"]
 
 
 def sweep(
@@ -46,8 +38,6 @@ def sweep(
     from .sweep.run import run_sweep
     from .sweep.spec import BUILT_IN, Spec
 
-    if scheduler is not None and workers is not None:
-        raise UserError("--workers: those of --scheduler are its own")
     asked = Spec.load(spec, sessions=sessions, seed=seed)
     check_files([config, None if spec in BUILT_IN else Path(spec)], [])
     rows, report = run_sweep(
