@@ -398,6 +398,7 @@ def test_a_mistake_is_told_in_a_line(
     arguments: tuple[str, ...], complaint: str, microzone: Callable[..., Outcome]
 ) -> None:
     Path("taken").touch()
-    outcome = microzone("reproduce", *arguments, "--sessions", "2", "--workers", "0", "--no-rtl")
+    where = () if "--scheduler" in arguments else ("--workers", "0")
+    outcome = microzone("reproduce", *arguments, "--sessions", "2", "--no-rtl", *where)
     assert outcome.status == 2 and outcome.err.startswith(complaint) and outcome.err.count("\n") == 1
     assert not Path("reproduce-output").exists()
