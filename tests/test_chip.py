@@ -63,6 +63,8 @@ CONFIGS: dict[str, dict[str, Any]] = {
         },
     },
 }
+LONGER = ("monophasic, 2 s", "not blanked", "band-pass")
+"""Each is a build of Verilator's more: left to the slow tests."""
 
 
 def make(**sections: Any) -> ChipConfig:
@@ -86,7 +88,9 @@ def noise(config: ChipConfig, frames: int, seed: int) -> npt.NDArray[np.int16]:
     )
 
 
-@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if name in LONGER else ()) for name in CONFIGS]
+)
 def test_gateware_equals_the_fixed_chip_in_closed_loop(name: str) -> None:
     config = make(**CONFIGS[name])
     fixed, rtl = loop("fixed", config), loop("rtl", config)
@@ -188,6 +192,7 @@ def test_the_first_edge_comes_when_it_is_said_to() -> None:
     assert Chip(config).pulse_latency == timing.decision_cycles + LATENCY
 
 
+@pytest.mark.slow
 def test_64_electrodes_and_32_microcircuits_within_the_budget() -> None:
     config = ChipConfig.make(
         time={"clock_hz": 48e6},

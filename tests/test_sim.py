@@ -51,7 +51,8 @@ def cocotb_simulator(request: pytest.FixtureRequest) -> CocotbSimulator:
 
 @pytest.mark.parametrize(
     ("config_name", "channels", "steps"),
-    [("default", 1, 2500), ("default", 2, 1500), ("undelayed", 2, 1000), ("signed", 3, 1000),
+    [("default", 1, 2500), ("undelayed", 2, 1000), ("signed", 3, 1000),
+     pytest.param("default", 2, 1500, marks=pytest.mark.slow),
      pytest.param("default", 7, 1000, marks=pytest.mark.slow),
      pytest.param("default", 64, 500, marks=pytest.mark.slow)],
 )  # fmt: skip

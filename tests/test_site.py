@@ -289,6 +289,7 @@ def say(microzone: Microzone, command: Command) -> None:
     assert matches(command.printed, ended), ended.err + ended.out
 
 
+@pytest.mark.slow
 def test_the_bench_of_the_tutorial_passes(microzone: Microzone) -> None:
     say(microzone, COMMANDS[0])
 
