@@ -27,6 +27,7 @@ __all__ = [
     "bernoulli_steps",
     "score",
     "score_trials",
+    "usual_isi_s",
 ]
 
 PRE_US_S = 0.02
@@ -392,6 +393,25 @@ class Score:
 def _first(trials: npt.NDArray[np.bool_]) -> int | None:
     where = np.flatnonzero(trials)
     return int(where[0]) + 1 if where.size else None
+
+
+def usual_isi_s(events: Events, config: ChipConfig) -> float | None:
+    """The interval from CS to US, in s, that most trials with a US share; None where there is none.
+
+    Parameters
+    ----------
+    events : Events
+        A trial lasts from its CS to the next; the first US in it counts.
+    config : ChipConfig
+        Gives the step.
+    """
+    ends = np.append(events.cs[1:], events.n_steps)
+    first = np.searchsorted(events.us, events.cs)
+    has_us = first < np.searchsorted(events.us, ends)
+    intervals, counts = np.unique(events.us[first[has_us]] - events.cs[has_us], return_counts=True)
+    if not counts.size or 2 * counts.max() <= np.count_nonzero(has_us) or not intervals[counts.argmax()]:
+        return None
+    return float(intervals[counts.argmax()] * config.time.step_s)
 
 
 def score(

@@ -59,7 +59,7 @@ class Recording:
             if samples.dtype.kind not in "iu":
                 raise FileError(
                     f"{self.path}: channel {name!r} is {samples.dtype}, not ADC counts; give the value of "
-                    "one count (--lsb)"
+                    "one count (--lsb; of demo, --io-lsb)"
                 )
             return samples
         if not (np.isfinite(lsb) and lsb > 0):

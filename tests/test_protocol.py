@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, Events, Protocol, Trial, score
-from microzone.golden_model.protocol import TRAINING, DetectionQuality
+from microzone.golden_model.protocol import TRAINING, DetectionQuality, usual_isi_s
 
 CONFIG = ChipConfig.make()
 STEP_S = CONFIG.time.step_s
@@ -173,3 +173,17 @@ def test_blocks_are_of_ten_trials() -> None:
 def test_impossible_protocols_are_refused(make: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("us", "isi_s"),
+    [
+        ([150, 1150, 2150], 0.3), ([300, 1300, 2150], 0.6), ([300, 2300], 0.6),
+        ([300, 350, 1300], 0.6),  # the first of a trial counts
+        ([], None), ([150, 1200, 2300], None), ([0, 1000, 2000], None),  # none, none usual, at the CS itself
+    ],
+)  # fmt: skip
+def test_the_interval_of_the_events_themselves(us: list[int], isi_s: float | None) -> None:
+    cs, none = np.array([0, 1000, 2000]), np.zeros(0, np.int64)
+    events = Events(pn=none, io=none, n_steps=3000, cs=cs, us=np.array(us, np.int64))
+    assert usual_isi_s(events, CONFIG) == (None if isi_s is None else pytest.approx(isi_s))

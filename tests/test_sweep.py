@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from microzone.golden_model import ChipConfig
+from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.events import FileError
 from microzone.golden_model.protocol import score
 from microzone.golden_model.sessions import Sessions
@@ -52,6 +52,12 @@ def test_the_points_are_all_combinations() -> None:
     # The float model has the parameters, but the formats that are not swept.
     assert first.reference.formats == BASE.formats and first.reference.plasticity.potentiation == 3e-5
     assert len({point.key for point in points}) == 4
+
+
+def test_a_session_longer_than_any_file_is_refused_before_any_work() -> None:
+    axis = ({"fields": ("protocol.iti_s",), "values": ([10.0, 2000.0],)},)
+    with pytest.raises(ConfigError, match=r"experiment .*: a session may take 602000 s, limit is 400000 s"):
+        Spec(experiment=(experiment(axis=axis),)).points(BASE)
 
 
 def test_a_format_that_cannot_be_is_a_point_too() -> None:

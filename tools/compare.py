@@ -87,6 +87,9 @@ def compare_models(
         seconds[CONSTANT] = time.perf_counter() - began
     comparison = Comparison(events, results, isi_s)
     report = {**(facts or {}), "simulator": f"{simulator.name} {simulator.version()}"}
+    if events.cs.size:
+        report["isi_s"] = isi_s
+        console.print(f"the US is due {1000 * isi_s:g} ms after the CS", highlight=False)
     report |= comparison.summary() | {"seconds": {name: round(s, 3) for name, s in seconds.items()}}
     if recorded is not None:
         report["detection"] = recorded.summary()

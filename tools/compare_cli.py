@@ -43,9 +43,14 @@ def compare(
     rate: Annotated[float | None, typer.Option(help="Its sample rate in Hz.")] = None,
     lsb: Annotated[float | None, typer.Option(help="Value of one ADC count, if not in counts.")] = None,
     as_: Annotated[Site, typer.Option("--as", help="Which site its events belong to.")] = Site.IO,
+    isi: Annotated[
+        float | None,
+        typer.Option(min=0.02, help="When the US is due after the CS, in s; else as in most trials, or 0.3."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Float, fixed and RTL side by side: bit-accuracy, behaviour, ranges, overflow, errors; HTML report."""
+    from ..golden_model.protocol import Protocol, usual_isi_s
     from .compare import compare_models
     from .output import make_folder
     from .recorded_events import detect_all
@@ -61,10 +66,12 @@ def compare(
             events, channel, rate, chip, as_pn=as_ is Site.PN, lsb=lsb, simulator=chosen, console=where
         )
         where.print(recorded.describe(), highlight=False)
+    session = Events.load(events) if recorded is None else recorded.events
     report = compare_models(
-        Events.load(events) if recorded is None else recorded.events,
+        session,
         chip,
         out,
+        isi_s=isi or usual_isi_s(session, chip) or Protocol.isi_s,
         simulator=chosen,
         title=events.name if recorded is None else recorded.source,
         console=where,

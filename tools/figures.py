@@ -218,11 +218,12 @@ def draw_rasters(axes: Axes, comparison: Comparison) -> None:
         trial[~well],
         "o",
         color=_CR,
-        markersize=2.2,
+        markersize=4 if scale > 1 else 3.4,
         mfc="none",
+        markeredgewidth=0.7,
         label="CR, late or between trials",
     )
-    axes.axvline(due - PRE_US_S, color=_CR, linewidth=0.8)  # the limit of a well-timed CR
+    axes.axvline(due - PRE_US_S, color=_CR, linewidth=0.8, label="limit of well-timed")
     for boundary in np.flatnonzero(np.diff(paired.astype(int))):
         axes.axhline(boundary + 1.5, color="#D55E00", linestyle="--", linewidth=1)
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -230,7 +231,7 @@ def draw_rasters(axes: Axes, comparison: Comparison) -> None:
         xlim=_RASTER_S, ylim=(events.cs.size + 0.5, 0.5), xlabel="time from the CS (s)", ylabel="trial",
         title="detections and conditioned responses",
     )  # fmt: skip
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=6, markerscale=2, fontsize=8.5)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=7, markerscale=2, fontsize=8.5)
 
 
 def _around_cs(

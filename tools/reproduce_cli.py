@@ -31,7 +31,9 @@ def reproduce(
     ),
     sessions: Annotated[
         int | None,
-        typer.Option(min=1, help="In place of each figure's own number; the paper's, where it has one."),
+        typer.Option(
+            min=1, max=1_000_000, help="In place of each figure's own number; the paper's, where it has one."
+        ),
     ] = None,
     seed: Annotated[
         int, typer.Option(min=0, help="Of the session that is shown, and the first of many.")

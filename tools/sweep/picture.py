@@ -46,8 +46,8 @@ def draw_formats(spec: Spec, rows: Sequence[Row], candidates: Sequence[Candidate
     for axes, recalibrates in zip(panels[1:], kinds, strict=True):
         _draw_cells(axes, series, candidates, recalibrates)
     figure.suptitle(
-        f"Fixed point against float on the same {spec.sessions:,} sessions a point: below the line, "
-        "formats do not show in behaviour",
+        f"Fixed point against float on the same {spec.sessions:,} sessions a point:"
+        f"{' ' if kinds else chr(10)}below the line, formats do not show in behaviour",
         fontsize=12,
     )
     save_figure(figure, path)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ...golden_model.calibration import calibrate
 from ...golden_model.config import ChipConfig, ConfigError, PrecisionWarning
+from ...golden_model.events import MAX_STEPS
 from ...golden_model.protocol import IO_QUALITY, PN_QUALITY, TRAINING, DetectionQuality, Protocol, Trial
 from ..options import UserError
 
@@ -43,15 +44,18 @@ Count = Annotated[int, Field(strict=True, ge=0)]
 Real = Annotated[float, Field(strict=True)]
 
 
+Trials = Annotated[int, Field(strict=True, ge=0, le=100_000)]
+
+
 class Scenario(_Strict):
     """``protocol``: trials and detection quality of each session; else those of the paper's figure 10.
 
     `masked`: a CR blanks the IO as the chip's own stimulation does.
     """
 
-    paired: Count = 120
-    unpaired: Count = 0
-    cs_alone: Count = 180
+    paired: Trials = 120
+    unpaired: Trials = 0
+    cs_alone: Trials = 180
     pn_tdr: Real = PN_QUALITY.tdr
     pn_far_hz: Real = PN_QUALITY.far_hz
     io_tdr: Real = IO_QUALITY.tdr
@@ -309,6 +313,12 @@ def _point(experiment: Experiment, start: ChipConfig, settings: Mapping[str, Set
     except pydantic.ValidationError as error:
         message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
         raise ConfigError(f"experiment {experiment.name}: protocol: {message}") from None
+    longest_s = (len(scenario.protocol().trials) + 1) * scenario.iti_s[1]
+    if longest_s > MAX_STEPS * start.time.step_s:
+        raise ConfigError(
+            f"experiment {experiment.name}: protocol: a session may take {longest_s:g} s, limit is "
+            f"{MAX_STEPS * start.time.step_s:g} s"
+        )
     parameters = {name: fields for name, fields in sections.items() if name != "formats"}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", PrecisionWarning)
