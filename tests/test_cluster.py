@@ -118,6 +118,11 @@ def test_a_chunk_that_kills_its_workers_is_given_up(monkeypatch: pytest.MonkeyPa
         list(run.map(die, [0]))
 
 
+def test_a_scheduler_has_workers_of_its_own() -> None:
+    with pytest.raises(UserError, match="--workers: those of --scheduler"), cluster("tcp://nowhere:1", 2):
+        pytest.fail("began")
+
+
 def test_the_workers_of_another_scheduler_are_used() -> None:
     from distributed import LocalCluster
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from .options import UserError
 
-__all__ = ["Run", "cluster", "fingerprint"]
+__all__ = ["Run", "check_where", "cluster", "fingerprint"]
 
 Chunk = TypeVar("Chunk")
 Answer = TypeVar("Answer")
@@ -111,6 +111,12 @@ class _Dask:
             self._client.cancel(futures)
 
 
+def check_where(scheduler: str | None, workers: int | None) -> None:
+    """UserError if both are given: a scheduler has workers of its own."""
+    if scheduler is not None and workers is not None:
+        raise UserError("--workers: those of --scheduler are its own")
+
+
 @contextmanager
 def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterator[Run]:
     """Workers for as long as the block lasts.
@@ -133,8 +139,7 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
     UserError
         If the scheduler cannot be reached or has no worker, or `workers` are given beside it.
     """
-    if scheduler is not None and workers is not None:
-        raise UserError("--workers: those of --scheduler are its own")
+    check_where(scheduler, workers)
     if scheduler is None and workers == 0:
         yield _Here()
         return

@@ -40,9 +40,11 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Formats, parameters, detection quality: fixed against float on the same sessions, and logic cells."""
+    from .cluster import check_where
     from .sweep.run import run_sweep
     from .sweep.spec import BUILT_IN, Spec
 
+    check_where(scheduler, workers)
     asked = Spec.load(spec, sessions=sessions, seed=seed)
     check_files([config, None if spec in BUILT_IN else Path(spec)], [])
     rows, report = run_sweep(
@@ -117,12 +119,14 @@ def _print_report(report: dict[str, Any]) -> None:
             table.add_row(title, *("" if each[key] is None else form.format(each[key]) for each in sets))
         console.print(table)
         proposed = report["together"]["proposed"]
-        verdict = (
-            "[green]proposed[/]: the smallest formats and"
-            if proposed["within"]
-            else "[red]not proposed[/]: behaviour shifts, or the formats are refused, in spite of"
-        )
-        console.print(f"{verdict} {report['margin_bits']} bits more {proposed['refused'] or ''}")
+        if proposed["within"]:
+            verdict = f"[green]proposed[/]: the smallest formats and {report['margin_bits']} bits more"
+        else:
+            why = (
+                f"refused: {proposed['refused']}" if proposed["refused"] else "behaviour shifts all the same"
+            )
+            verdict = f"[red]not proposed[/]: with {report['margin_bits']} bits more than the smallest, {why}"
+        console.print(verdict, highlight=False)
     if report["sessions"] < _FEW:
         console.print(
             f"[yellow]{report['sessions']} sessions a point are few[/]: narrower formats pass than with the "
