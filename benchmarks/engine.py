@@ -35,7 +35,7 @@ def main() -> None:
     print(f"  drawing alone, one core          {drawing:8.2f} s")
     for workers in (1, 2):
         whole = seconds(lambda: run_sessions(draw, config, range(SESSIONS), workers=workers))  # noqa: B023
-        print(f"  drawn, run, scored, {workers} threads    {whole:8.2f} s")
+        print(f"  drawn, run, scored, {workers} process{'es' * (workers > 1):2}  {whole:8.2f} s")
 
     some = [draw(seed) for seed in range(STEPPED)]
     dense = [(events.pn_steps, events.io_steps) for events in some]

@@ -7,9 +7,13 @@ each session can be drawn again and looked at on its own (``Protocol.events``, `
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
+from functools import partial
+from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -22,7 +26,7 @@ from .protocol import BLOCK, Protocol, score_trials
 
 __all__ = ["ProtocolDraw", "Sessions", "ShuffledIo", "run_sessions"]
 
-_CHUNK = 32
+_CHUNK = 64
 """Sessions that a worker takes at a time."""
 
 Draw = Callable[[int], Events]
@@ -152,7 +156,8 @@ def run_sessions(
     isi_s : float
         When the US is due after the CS.
     workers : int, optional
-        Threads; else as many as there are processors for this process. The engine leaves Python's lock.
+        Processes, for which `draw` must be picklable; else one a processor. 1, or few sessions, stay in this
+        one.
     progress : callable
         Told the number of sessions done.
 
@@ -170,23 +175,33 @@ def run_sessions(
     if not numbers:
         raise ValueError("seeds: at least one")
     chunks = [numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK)]
-
-    def run(chunk: list[int]) -> Sessions:
-        return _run_chunk(draw, Engine(config, model, masked=masked), chunk, isi_s)
-
+    work = partial(_run_chunk, draw, config, model, masked, isi_s)
     parts: list[Sessions] = []
     done = 0
-    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+    with _mapping(min(workers or len(os.sched_getaffinity(0)), len(chunks))) as mapped:
+        for part in mapped(work, chunks):
+            parts.append(part)
+            done += part.seeds.size
+            progress(done)
+    _check_trials({part.weight.shape[1] for part in parts})
+    return Sessions.join(parts)
+
+
+@contextmanager
+def _mapping(workers: int) -> Iterator[Callable[..., Iterator[Sessions]]]:
+    """``map``, in this process or in several; what they have not begun is dropped if the block fails."""
+    if workers == 1:
+        yield map
+        return
+    # Forked, they need no guard in the caller's script, and no second to import; Ctrl-C is for the caller.
+    with ProcessPoolExecutor(
+        workers, get_context("fork"), initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    ) as pool:
         try:
-            for part in pool.map(run, chunks):
-                parts.append(part)
-                done += part.seeds.size
-                progress(done)
+            yield pool.map
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    _check_trials({part.weight.shape[1] for part in parts})
-    return Sessions.join(parts)
 
 
 def _check_trials(found: set[int]) -> None:
@@ -194,7 +209,10 @@ def _check_trials(found: set[int]) -> None:
         raise ValueError(f"sessions of {' and '.join(map(str, sorted(found)))} trials: must have as many")
 
 
-def _run_chunk(draw: Draw, engine: Engine[Any], seeds: list[int], isi_s: float) -> Sessions:
+def _run_chunk(
+    draw: Draw, config: ChipConfig, model: EngineModel, masked: bool, isi_s: float, seeds: list[int]
+) -> Sessions:
+    engine: Engine[Any] = Engine(config, model, masked=masked)
     rows = list(_rows(draw, engine, seeds, isi_s))
     _check_trials({row[0].size for row in rows})
     columns = [np.array(column) for column in zip(*rows, strict=True)]

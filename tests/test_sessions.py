@@ -51,7 +51,7 @@ def test_each_session_is_the_one_of_its_seed(model: str) -> None:
 def test_any_number_of_workers_gives_the_same() -> None:
     draw, told = ProtocolDraw(SHORT, EAGER), []
     one = run_sessions(draw, EAGER, range(100), workers=1, progress=told.append)
-    assert told == [32, 64, 96, 100]
+    assert told == [64, 100]
     assert_same(one, run_sessions(draw, EAGER, range(100), workers=3))
     parts = [run_sessions(draw, EAGER, range(start, start + 50)) for start in (0, 50)]
     assert_same(one, Sessions.join(parts))

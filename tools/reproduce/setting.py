@@ -64,7 +64,7 @@ class Setting:
     simulator : Simulator, optional
         Where the gateware runs; without, RTL is left out.
     run : Run, optional
-        Workers of a cluster; without, threads.
+        Workers of a cluster; without, this process.
     console : Console
         For progress bars.
     """
@@ -124,12 +124,12 @@ class Setting:
         Returns
         -------
         dict of str to Sessions
-            By model. The same for threads and for any cluster.
+            By model. The same here and on any cluster.
         """
         found: dict[str, Sessions] = {}
         for model in _ENGINES:
             with progress_bar(f"{label}, {model}", len(seeds), self.console) as advance:
-                run = partial(run_sessions, draw, config, model=model, masked=masked, isi_s=isi_s)
+                run = partial(run_sessions, draw, config, model=model, masked=masked, isi_s=isi_s, workers=1)
                 if self.run is None:
                     found[model] = run(seeds, progress=advance)
                 else:
@@ -172,7 +172,7 @@ def _spread(
     """The sessions of all seeds on a cluster, in their order."""
     chunks = [seeds[start : start + _CHUNK] for start in range(0, len(seeds), _CHUNK)]
     parts: dict[int, Sessions] = {}
-    for index, part in run.map(partial(work, workers=1), chunks):
+    for index, part in run.map(work, chunks):
         parts[index] = part
         advance(int(np.sum([part.seeds.size for part in parts.values()])))
     return Sessions.join([parts[index] for index in range(len(chunks))])
