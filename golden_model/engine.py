@@ -312,7 +312,7 @@ class Engine(Generic[Number]):
         circuit, recalibration = self._circuit, self._circuit.recalibration
         circuit.reset()
         state, line = np.zeros(15, np.int64), np.zeros(2, circuit.weight.dtype)
-        never = -circuit.delays[0] - max(self._recovery, 0)
+        never = -circuit.delays[0] - self._recovery
         state[[_DETECTED, _ELIGIBLE, _TRAIN]] = never
         state[_TOP], state[_BLANKS] = _FAR, len(events.blanked)
         line[0] = circuit.weight[0]

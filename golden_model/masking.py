@@ -42,7 +42,9 @@ class StimulationMask:
         """Of a configuration; ConfigError as from ``ChipTiming`` and ``Stimulator``."""
         timing, stimulator = ChipTiming(config), Stimulator(config)
         frames, cycles = timing.frames_per_step, timing.frame_cycles
-        stimulator.trigger(timing.trigger_cycle(0, 0))
+        trigger = timing.trigger_cycle(0, 0)
+        stimulator.trigger(trigger)
+        assert stimulator.ready is not None
         _, ends = stimulator.blanked_windows()
         last = int(max(ends, default=0)) // (frames * cycles) + 1
         numbers = np.arange((last + 1) * frames).reshape(-1, frames)
@@ -50,4 +52,4 @@ class StimulationMask:
         blanked = np.array([timing.counts_as_blanked(step) for step in hidden], np.int8)
         edges = np.diff(blanked, prepend=np.int8(0), append=np.int8(0))
         windows = np.stack([np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)], axis=1)
-        return cls(windows.astype(np.int64), -(-stimulator.timing.recovery // (frames * cycles)))
+        return cls(windows.astype(np.int64), -(-(stimulator.ready - trigger) // (frames * cycles)))

@@ -130,8 +130,6 @@ class StimulationTiming:
         Pulses that fit into it at the least period.
     rest : int
         Least cycles without output between trains.
-    recovery : int
-        Cycles from a trigger to the first that is accepted after it, with the configured settings.
     watchdog : int
         Cycles without a heartbeat after which the host counts as dead.
     tick_timeout : int
@@ -200,10 +198,6 @@ class StimulationTiming:
             )
         for complaint in self._complaints(self.settings):
             raise ConfigError(complaint)
-
-    @property
-    def recovery(self) -> int:
-        return LATENCY + self.settings.duration - 1 + self.rest
 
     @property
     def duty_limit(self) -> float:
@@ -442,6 +436,11 @@ class Stimulator:
         """Trains with output in cycles [first, stop)."""
         low, high = bisect_right(self._starts, first), bisect_left(self._starts, stop)
         return [train for train in self._trains[max(low - 1, 0) : high] if train.stop > first]
+
+    @property
+    def ready(self) -> int | None:
+        """The first cycle in which a trigger is accepted after the last train; None before the first."""
+        return self._ready
 
     def blanked_windows(self) -> tuple[Cycles, Cycles]:
         """Starts and ends of the last train's blanking windows; none before the first."""
