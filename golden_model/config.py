@@ -7,20 +7,16 @@ precision is warned about (:class:`PrecisionWarning`).
 
 from __future__ import annotations
 
-import hashlib
 import math
-import tomllib
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
-import pydantic
-import tomli_w
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from .fixed import SQ, UQ, QFormat, quantize
 from .recalibration import Coefficients
 from .representable import PrecisionWarning, check_representable
+from .sections import Config, ConfigError, Format, Real, Section
 
 __all__ = [
     "BlankingMode",
@@ -33,43 +29,20 @@ __all__ = [
 ]
 
 
-class ConfigError(ValueError):
-    """A configuration that is malformed or that its formats cannot represent."""
-
-
-def _as_format(value: Any) -> Any:
-    return QFormat.parse(value) if isinstance(value, str) else value
-
-
-Format = Annotated[
-    QFormat,
-    pydantic.BeforeValidator(_as_format),
-    PlainSerializer(str, return_type=str),
-]
-
-
 def _ascending(band: tuple[float, float]) -> tuple[float, float]:
     if not 0 < band[0] < band[1]:
         raise ValueError(f"needs 0 < low < high, got {band[0]:g} and {band[1]:g}")
     return band
 
 
-Real = Annotated[float, Field(strict=True)]
-"""A number; TOML's true and "0.3" are none."""
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Time(_Section):
+class Time(Section):
     """``[time]``: the model's step, and the clock of the gateware."""
 
     step_s: Real = Field(default=0.002, gt=0)
     clock_hz: Real = Field(default=24e6, gt=0)
 
 
-class Trace(_Section):
+class Trace(Section):
     """``[trace]``: process 1, the decaying trace that a CS detection starts."""
 
     start: Real = Field(default=1.0, gt=0)
@@ -77,32 +50,32 @@ class Trace(_Section):
     duration_s: Real = Field(default=0.3, gt=0)
 
 
-class Threshold(_Section):
+class Threshold(Section):
     """``[threshold]``: process 3, the decision threshold of the Purkinje cell."""
 
     level: Real = Field(default=0.188, gt=0)
 
 
-class Delay(_Section):
+class Delay(Section):
     """``[noi]`` and ``[eligibility]``: processes 5 and 7, the latency of the nucleo-olivary inhibition."""
 
     delay_s: Real = Field(default=0.1, ge=0)
 
 
-class Weight(_Section):
+class Weight(Section):
     """``[weight]``: the memory parameter w."""
 
     initial: Real = 0.5
 
 
-class Plasticity(_Section):
+class Plasticity(Section):
     """``[plasticity]``: process 8; potentiation a step, depression an event."""
 
     potentiation: Real = Field(default=3.36e-5, ge=0)
     depression: Real = Field(default=0.0161, ge=0)
 
 
-class Recalibration(_Section):
+class Recalibration(Section):
     """``[recalibration]``: δp and δd follow the IO rate (see ``recalibration``); off by default.
 
     Coefficients in powers of the rate in Hz, lowest first; rates outside the working range change nothing.
@@ -128,7 +101,7 @@ Share = Annotated[float, Field(strict=True, ge=0, le=1)]
 Count = Annotated[float, Field(strict=True, ge=0)]
 
 
-class CalibrationRecord(_Section):
+class CalibrationRecord(Section):
     """``[calibration]``: what δp, δd and the coefficients were computed from (see ``calibration``).
 
     A record for the reader: no model computes with it.
@@ -152,7 +125,7 @@ class CalibrationRecord(_Section):
     training_sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
-class ChannelDetection(_Section):
+class ChannelDetection(Section):
     """``[detection.pn]`` and ``[detection.io]``: from raw samples to events (see ``detection``).
 
     `threshold` is a multiple of the channel's long-run mean variability, or, with
@@ -169,14 +142,14 @@ class ChannelDetection(_Section):
     bandpass_hz: Annotated[tuple[Real, Real], AfterValidator(_ascending)] | None = None
 
 
-class Detection(_Section):
+class Detection(Section):
     """``[detection]``: one section a channel."""
 
     pn: ChannelDetection = ChannelDetection()
     io: ChannelDetection = ChannelDetection()
 
 
-class Amplifier(_Section):
+class Amplifier(Section):
     """``[amplifier]``: the Intan RHD2000 chips between electrodes and gateware (see ``amplifier``).
 
     Each of `chips` converts its first `channels` inputs; electrode e is input ``e % channels`` of chip
@@ -198,7 +171,7 @@ class Amplifier(_Section):
 Electrode = Annotated[int, Field(strict=True, ge=0)]
 
 
-class Electrodes(_Section):
+class Electrodes(Section):
     """``[electrodes]``: which electrode is whose; entry c of each list belongs to microcircuit c."""
 
     pn: tuple[Electrode, ...] = Field(default=(0,), min_length=1)
@@ -212,7 +185,7 @@ class Shape(StrEnum):
     BIPHASIC = "biphasic"
 
 
-class Limits(_Section):
+class Limits(Section):
     """``[stimulation.limits]``: built into the gateware; no register lifts them."""
 
     rate_hz: Real = Field(default=200.0, gt=0)
@@ -221,7 +194,7 @@ class Limits(_Section):
     rest_s: Real = Field(default=0.1, gt=0)
 
 
-class Stimulation(_Section):
+class Stimulation(Section):
     """``[stimulation]``: the pulse train that a CR sends to the facial nucleus (see ``stimulation``)."""
 
     rate_hz: Real = Field(default=80.0, gt=0)
@@ -241,7 +214,7 @@ class BlankingMode(StrEnum):
     NONE = "none"
 
 
-class Blanking(_Section):
+class Blanking(Section):
     """``[blanking]``: the IO electrodes while the stimulation's artefact is on them (see ``stimulation``)."""
 
     mode: BlankingMode = BlankingMode.PULSE
@@ -250,7 +223,7 @@ class Blanking(_Section):
     guard_after_s: Real = Field(default=1.8e-3, ge=0)
 
 
-class Formats(_Section):
+class Formats(Section):
     """``[formats]``: the word of each quantity in the fixed-point model and the gateware."""
 
     weight: Format = UQ(0, 32)
@@ -267,7 +240,7 @@ class Formats(_Section):
     coefficient: Format = SQ(1, 27)
 
 
-class QuantisedParameters(_Section):
+class QuantisedParameters(Section):
     """The raw words of the microcircuit, in the formats of ``[formats]``.
 
     `threshold` is in its own format; ``threshold_shift`` moves it to the scale of S = w·T.
@@ -284,7 +257,7 @@ class QuantisedParameters(_Section):
     depression_shift: int
 
 
-class ChipConfig(_Section):
+class ChipConfig(Config):
     """Everything that one chip is configured with, in physical units.
 
     Raises
@@ -308,52 +281,6 @@ class ChipConfig(_Section):
     stimulation: Stimulation = Stimulation()
     blanking: Blanking = Blanking()
     formats: Formats = Formats()
-
-    # --- making and storing -------------------------------------------------------------------
-
-    @classmethod
-    def make(cls, /, **sections: Any) -> ChipConfig:
-        """A configuration from section dictionaries: ``make(noi={"delay_s": 0.0})``."""
-        try:
-            return cls.model_validate(sections)
-        except pydantic.ValidationError as error:
-            raise ConfigError(_one_line(error)) from None
-
-    @classmethod
-    def from_toml(cls, text: str) -> ChipConfig:
-        """A configuration from TOML text."""
-        try:
-            sections = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise ConfigError(f"not TOML: {error}") from None
-        return cls.make(**sections)
-
-    @classmethod
-    def load(cls, path: Path | str) -> ChipConfig:
-        """A configuration from a TOML file; the message names the file."""
-        try:
-            return cls.from_toml(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ConfigError(f"{path}: {reason}") from None
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from None
-
-    def to_toml(self) -> str:
-        """The complete configuration as TOML text; :meth:`from_toml` gives an equal one back."""
-        return tomli_w.dumps(self.model_dump(mode="json", exclude_none=True))
-
-    def replace(self, **sections: dict[str, Any]) -> ChipConfig:
-        """A copy with some fields changed: ``replace(plasticity={"depression": 0.02})``."""
-        merged = self.model_dump()
-        for name, fields in sections.items():
-            merged[name] = {**(merged.get(name) or {}), **fields}
-        return self.make(**merged)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the complete TOML text, in hex: what a board reports as its configuration."""
-        return hashlib.sha256(self.to_toml().encode()).hexdigest()
 
     # --- derived integers ---------------------------------------------------------------------
 
@@ -427,18 +354,3 @@ class ChipConfig(_Section):
     def _check(self) -> Self:
         check_representable(self)
         return self
-
-
-def _one_line(error: pydantic.ValidationError) -> str:
-    """The first complaint of pydantic as ``section.field = value: what is wrong``."""
-    first = error.errors(include_url=False, include_context=False)[0]
-    message = first["msg"].removeprefix("Value error, ")
-    field = ".".join(str(part) for part in first["loc"])
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if not field:
-        return message + more
-    given = first["input"]
-    if first["type"] in ("missing", "extra_forbidden") or isinstance(given, dict):
-        return f"{field}: {message}{more}"
-    shown = f"{given:g}" if isinstance(given, float) and math.isfinite(given) else repr(given)
-    return f"{field} = {shown}: {message}{more}"
