@@ -60,19 +60,19 @@ class Config(Section):
             raise ConfigError(_one_line(error)) from None
 
     @classmethod
-    def from_toml(cls, text: str) -> Self:
-        """A configuration from TOML text."""
+    def from_toml(cls, text: str, base: Self | None = None) -> Self:
+        """A configuration from TOML text; sections that it lacks are those of `base`, else the default."""
         try:
             sections = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"not TOML: {error}") from None
-        return cls.make(**sections)
+        return cls.make(**(base.model_dump() if base is not None else {}) | sections)
 
     @classmethod
-    def load(cls, path: Path | str) -> Self:
-        """A configuration from a TOML file; the message names the file."""
+    def load(cls, path: Path | str, base: Self | None = None) -> Self:
+        """A configuration from a TOML file, as :meth:`from_toml`; the message names the file."""
         try:
-            return cls.from_toml(Path(path).read_text(encoding="utf-8"))
+            return cls.from_toml(Path(path).read_text(encoding="utf-8"), base)
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise ConfigError(f"{path}: {reason}") from None

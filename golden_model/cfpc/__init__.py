@@ -7,6 +7,7 @@ anticipatory control", NIPS 2016.
 from .config import CfpcConfig, Trace
 from .filter import AdaptiveFilter, AdaptiveFilterFloat, Course, Trial, run_trials
 from .fixed_filter import AdaptiveFilterFixed
+from .lag import Lag
 from .learning import RULES, Batch, Problem, Stability, rule
 from .loop import Loop, LoopState, measured_transfer_matrix
 from .low_order import low_order
@@ -22,6 +23,7 @@ __all__ = [
     "CfpcConfig",
     "Course",
     "FilterWords",
+    "Lag",
     "Loop",
     "LoopState",
     "Problem",

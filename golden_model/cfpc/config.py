@@ -286,12 +286,12 @@ class CfpcConfig(Config):
             raise ValueError("formats.weight_rounding = 'half-even': choose from half-up, floor")
         for name in ("signal", "state", "weight", "coefficient"):
             fmt = getattr(self.formats, name)
-            if not fmt.signed or fmt.width > _WIDEST:
-                raise ValueError(f"formats.{name} = {fmt}: needs a signed format of at most {_WIDEST} bits")
+            if not fmt.signed or fmt.width > WIDEST:
+                raise ValueError(f"formats.{name} = {fmt}: needs a signed format of at most {WIDEST} bits")
         return self
 
 
-_WIDEST = 32
+WIDEST = 32
 """Bits of a word: two multiplied, and a sum of 4096 of these, in 64 bits."""
 _MOST_STEPS = 1_000_000
 

@@ -165,7 +165,7 @@ def _single(a: Any, b: Any, c: Any, d: Any) -> StateSpace:
     a, b, c, d = (np.asarray(part, np.float64) for part in (a, b, c, d))
     if d.shape != (1, 1):
         raise ValueError(f"system: {d.shape[1]} inputs and {d.shape[0]} outputs; needs one of each")
-    if not a.any() and not (b.any() and c.any()):  # how scipy writes a gain alone
+    if not (b.any() and c.any()):  # a gain alone: scipy writes it with a state that nothing reaches
         return StateSpace(np.zeros((0, 0)), np.zeros(0), np.zeros(0), float(d[0, 0]))
     return StateSpace(a, b[:, 0], c[0], float(d[0, 0]))
 

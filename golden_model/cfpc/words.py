@@ -82,6 +82,7 @@ class FilterWords:
         """
         formats, model = config.formats, config.eligibility_model
         order, count = model.system.order, config.bases.count
+        lost = 2 * formats.signal.fraction_bits + config.rate_shift - formats.weight.fraction_bits
         if order > MOST_STATES:
             raise ConfigError(
                 f"eligibility: a forward model of {order} states, at most {MOST_STATES}: "
@@ -91,11 +92,17 @@ class FilterWords:
             ("weight and signal", formats.weight.width + formats.signal.width + count.bit_length()),
             ("coefficient and state", formats.coefficient.width + formats.state.width + order.bit_length()),
             ("coefficient and signal", formats.coefficient.width + formats.signal.width + order.bit_length()),
+            ("signal and weight at this learning.rate", 2 * formats.signal.width + max(-lost, 0) + 2),
         ):
             if bits > _ACCUMULATOR_BITS:
                 raise ConfigError(
                     f"formats.{fields}: their products sum to {bits} bits, at most {_ACCUMULATOR_BITS}"
                 )
+        if lost >= _ACCUMULATOR_BITS:
+            raise ConfigError(
+                f"learning.rate = {config.learning.rate:g}: a change of w loses {lost} bits, at most "
+                f"{_ACCUMULATOR_BITS - 1}"
+            )
         bounds = _state_bounds(model, config.trial_steps) * config.bases.amplitude
         units = np.array([_unit(bound, formats.state) for bound in bounds])
         raw = model.system.scaled(1 / units)
@@ -129,7 +136,7 @@ class FilterWords:
             state=formats.state,
             weight=formats.weight,
             coefficient=formats.coefficient,
-            update_shift=2 * formats.signal.fraction_bits + config.rate_shift - formats.weight.fraction_bits,
+            update_shift=lost,
             rounding=formats.weight_rounding,
             state_units=units,
         )
