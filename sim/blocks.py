@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from .amplifier_bench import run_amplifier
 from .bench import run_microcircuit, run_recalibration
+from .cfpc_bench import CFPC_CONFIGS, run_cfpc
 from .detection_bench import DETECTION_CONFIGS, run_detection
 from .link_bench import LINK_CONFIGS, run_link
 from .netlist import FAMILIES, NETLISTS
@@ -32,5 +33,6 @@ BLOCKS = {
     "detection": Block(run_detection, DETECTION_CONFIGS),
     "stimulation": Block(run_stimulation, STIMULATION_CONFIGS),
     "link": Block(run_link, LINK_CONFIGS),
+    "cfpc": Block(run_cfpc, CFPC_CONFIGS),
 }
 """By name."""

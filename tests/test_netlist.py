@@ -213,6 +213,7 @@ def test_the_core_as_synthesised(family: Family, icarus: Simulator) -> None:
         ("stimulation", "verilator", {"config_name": "biphasic"}),
         ("stimulation", "icarus", {"config_name": "monophasic", "steps": 500}),
         ("link", "verilator", {}),
+        ("cfpc", "icarus", {"config_name": "general", "steps": 100}),
     ],
 )
 def test_benches_pass_on_the_netlist(
