@@ -8,7 +8,7 @@ from functools import cache, partial
 from typing import Any
 
 from ..golden_model.calibration import calibrate
-from ..golden_model.config import ChipConfig, ConfigError
+from ..golden_model.config import ChipConfig
 from ..golden_model.protocol import TRAINING
 from . import icebreaker, orangecrab, ulx3s
 from .flow import ECP5, ICE40, Family
@@ -57,27 +57,16 @@ class Board:
     chips: int = 2
 
     def config(self) -> ChipConfig:
-        """The default configuration: one microcircuit, two electrodes, recalibration."""
+        """The default configuration of the chip: one microcircuit, two electrodes, recalibration."""
         return calibrated_config().replace(time={"clock_hz": self.clock_hz})
 
     def sized(self, chips: int, channels: int) -> ChipConfig:
-        """The default configuration with microcircuits for all inputs of so many chips, two each."""
+        """The chip's default configuration, with microcircuits for all inputs of so many RHD chips."""
         circuits = chips * channels // 2
         return self.config().replace(
             amplifier={"chips": chips, "channels": channels},
             electrodes={"pn": tuple(range(circuits)), "io": tuple(range(circuits, 2 * circuits))},
         )
-
-    def check(self, config: ChipConfig) -> None:
-        """ConfigError if a configuration is none for this board."""
-        if config.time.clock_hz != self.clock_hz:
-            raise ConfigError(
-                f"time.clock_hz = {config.time.clock_hz:g}: the clock of {self.name} is {self.clock_hz:g}"
-            )
-        if config.amplifier.chips > self.chips:
-            raise ConfigError(
-                f"amplifier.chips = {config.amplifier.chips}: {self.name} has wires for {self.chips}"
-            )
 
     def wires(self) -> list[Wire]:
         """Every pin that the chip uses."""

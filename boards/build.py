@@ -1,4 +1,4 @@
-"""A bitstream for a board: pads around the chip, synthesis, seeds until the clock is met, report."""
+"""A bitstream for a board: pads around a design, synthesis, seeds until the clock is met, report."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..gateware.toolchain import ToolError, find_tool, tool_version, without_collisions
-from ..golden_model.config import ChipConfig, ConfigError
+from ..golden_model.config import ConfigError
 from ..golden_model.events import atomic_write, check_target
 from .board import Board
+from .designs import Configuration, design_of
 from .flow import DoesNotFit, Placed, Use, cells, place, preparation, run_tool
-from .top import Top
 
 __all__ = ["SEEDS", "BuildReport", "build", "with_dfu_suffix"]
 
@@ -32,11 +32,11 @@ class BuildReport:
 
     Attributes
     ----------
-    board : str
-    circuits, electrodes : int
-        Of the configuration.
+    board, design : str
+    contents : dict of str to int
+        How much of what the design has, see ``Design.contents``.
     config_digest : str
-        What the chip reports as its configuration.
+        What the design reports as its configuration.
     baud : int
     luts, flip_flops : int
         As synthesised.
@@ -55,8 +55,8 @@ class BuildReport:
     """
 
     board: str
-    circuits: int
-    electrodes: int
+    design: str
+    contents: dict[str, int]
     config_digest: str
     baud: int
     luts: int
@@ -75,7 +75,7 @@ class BuildReport:
 
 def build(
     board: Board,
-    config: ChipConfig,
+    config: Configuration,
     out: Path,
     *,
     seeds: Sequence[int] = SEEDS,
@@ -87,7 +87,8 @@ def build(
     Parameters
     ----------
     board : Board
-    config : ChipConfig
+    config : Configuration
+        Its type says which design is built.
     out : Path
         An existing folder.
     seeds : sequence of int
@@ -112,10 +113,11 @@ def build(
     FileError
         If ``out`` cannot be written.
     """
-    board.check(config)
+    design = design_of(config)
+    design.check(board, config)
     baud = board.baud if baud is None else baud
     try:
-        top = Top(config, baud)
+        top = design.top(config, baud)
     except ValueError as error:
         raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from None
     for name in ("config.toml", "report.json"):
@@ -153,8 +155,8 @@ def build(
         bitstream, suffix = with_dfu_suffix(bitstream, *board.dfu), ".dfu"
     report = BuildReport(
         board=board.name,
-        circuits=len(config.electrodes.pn),
-        electrodes=config.amplifier.electrodes,
+        design=design.name,
+        contents=design.contents(config),
         config_digest=config.digest,
         baud=baud,
         luts=luts,
@@ -166,7 +168,7 @@ def build(
         fmax_hz=placed.fmax_hz,
         seed=placed.seed,
         seeds_mhz=tried,
-        bitstream=f"{board.name}{suffix}",
+        bitstream=f"{board.name}{design.suffix}{suffix}",
         sha256=hashlib.sha256(bitstream).hexdigest(),
         tools=tools,
     )

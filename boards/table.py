@@ -1,7 +1,7 @@
-"""What the chip takes on each board, and the largest chip that fits: ``python -m microzone.boards.table``.
+"""What chip and CFPC filter take on each board, and the largest chip: ``python -m microzone.boards.table``.
 
 Builds each board with its usual FPGA and writes ``boards/resources.json``, from which the documentation has
-its table. That takes a quarter of an hour; names of boards as arguments build only those.
+its tables. That takes half an hour; names of boards and designs as arguments build only those.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from typing import Any
 
 from ..gateware.toolchain import ToolError
 from ..golden_model.chip import ChipTiming
-from ..golden_model.config import ChipConfig, ConfigError
+from ..golden_model.config import ConfigError
 from ..golden_model.events import atomic_write
 from .board import BOARDS, Board
 from .build import BuildReport, build
+from .designs import DESIGNS, Configuration
 
 __all__ = ["RECORDED", "RESOURCES", "largest", "sizes"]
 
@@ -40,7 +41,7 @@ def sizes(board: Board) -> list[tuple[int, int]]:
     return sorted(found, key=lambda size: (-size[0] * size[1], size[0]))
 
 
-def largest(board: Board) -> tuple[BuildReport, ChipConfig]:
+def largest(board: Board) -> BuildReport:
     """The build with the most microcircuits that fits and meets the clock, two electrodes each.
 
     The largest that the clock has time for is tried first; if it does not fit, the sizes are bisected.
@@ -51,13 +52,12 @@ def largest(board: Board) -> tuple[BuildReport, ChipConfig]:
         If none does.
     """
     candidates = sizes(board)
-    found: tuple[BuildReport, ChipConfig] | None = None
+    found: BuildReport | None = None
     first, end, at = 0, len(candidates), 0
     while first < end:
         chips, channels = candidates[at]
-        config = board.sized(chips, channels)
         try:
-            found, end = (_built(board, config), config), at
+            found, end = _built(board, board.sized(chips, channels)), at
         except ToolError as error:
             print(f"{board.name}, {chips} x {channels}: {error}", file=sys.stderr)
             first = at + 1
@@ -67,7 +67,7 @@ def largest(board: Board) -> tuple[BuildReport, ChipConfig]:
     return found
 
 
-def _built(board: Board, config: ChipConfig) -> BuildReport:
+def _built(board: Board, config: Configuration) -> BuildReport:
     def tell(line: str) -> None:
         print(f"{board.name}: {line}", file=sys.stderr)
 
@@ -75,12 +75,24 @@ def _built(board: Board, config: ChipConfig) -> BuildReport:
         return build(board, config, Path(folder), progress=tell)
 
 
-def _row(report: BuildReport, config: ChipConfig) -> dict[str, Any]:
+def _chips(board: Board) -> dict[str, BuildReport]:
+    return {"complete": _built(board, board.config()), "largest": largest(board)}
+
+
+def _filters(board: Board) -> dict[str, BuildReport]:
+    """Smooth pursuit: one input and its delayed copies, and the same bases with an input each."""
+    shifted = DESIGNS["cfpc"].default(board)
+    general = shifted.replace(bases={"shifted": False})
+    return {"shifted": _built(board, shifted), "general": _built(board, general)}
+
+
+_SIZES = {"chip": _chips, "cfpc": _filters}
+
+
+def _row(report: BuildReport) -> dict[str, Any]:
     """What does not depend on the version of a tool's bitstream."""
     return {
-        "chips": config.amplifier.chips,
-        "electrodes": report.electrodes,
-        "circuits": report.circuits,
+        **report.contents,
         "luts": report.luts,
         "flip_flops": report.flip_flops,
         "logic_cells": [report.logic_cells.used, report.logic_cells.available],
@@ -94,19 +106,28 @@ def _row(report: BuildReport, config: ChipConfig) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Build, and write the numbers; those of boards that are not asked for stay."""
-    wanted = sys.argv[1:] or RECORDED
-    for name in wanted:
-        if name not in RECORDED:
-            raise ToolError(f"board {name!r}: choose from {', '.join(RECORDED)}")
-        board = BOARDS[name]
-        config = board.config()
-        built = {"complete": _row(_built(board, config), config), "largest": _row(*largest(board))}
-        numbers: dict[str, Any] = json.loads(RESOURCES.read_text()) if RESOURCES.exists() else {}
-        numbers[name] = built
-        ordered = {name: numbers[name] for name in RECORDED if name in numbers}
-        with atomic_write(RESOURCES) as file:
-            file.write((json.dumps(ordered, indent=1) + "\n").encode())
+    """Build, and write the numbers; those of boards and designs that are not asked for stay."""
+    asked = sys.argv[1:]
+    for name in asked:
+        if name not in RECORDED and name not in DESIGNS:
+            raise ToolError(f"{name!r}: choose from {', '.join([*RECORDED, *DESIGNS])}")
+    boards = [name for name in RECORDED if name in asked] or RECORDED
+    for design in [name for name in DESIGNS if name in asked] or DESIGNS:
+        for board in boards:
+            built = {size: _row(report) for size, report in _SIZES[design](BOARDS[board]).items()}
+            _record(design, board, built)
+
+
+def _record(design: str, board: str, built: dict[str, Any]) -> None:
+    numbers: dict[str, Any] = json.loads(RESOURCES.read_text()) if RESOURCES.exists() else {}
+    numbers.setdefault(design, {})[board] = built
+    ordered = {
+        design: {board: numbers[design][board] for board in RECORDED if board in numbers[design]}
+        for design in DESIGNS
+        if design in numbers
+    }
+    with atomic_write(RESOURCES) as file:
+        file.write((json.dumps(ordered, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
-import re
-from collections.abc import Callable
-from importlib import metadata
-from typing import Any, TypeAlias
+from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
@@ -23,13 +20,14 @@ from ..golden_model.config import ChipConfig
 from ..golden_model.detection_parameters import DetectionParameters
 from ..golden_model.microcircuit import CYCLES_PER_CHANNEL
 from .amplifier import AmplifierFault
+from .control_registers import Fields, check_driven, identity
 from .detection_parameters import detection_access_layout, detection_word_width
 from .frames import Status
 from .interlock import InterlockFault
 from .link import bus_signature
 from .parameters import access_layout, word_width
 from .register_decoder import CONTROL_BITS, BlockDecoder, is_asked, is_writable
-from .register_map import BLOCKS, LEVEL_HIGH, WORD_BITS, Register, RegisterMap, register_map
+from .register_map import BLOCKS, LEVEL_HIGH, WORD_BITS, register_map
 from .register_rows import RegisterRows
 from .stimulation_registers import stimulation_layout
 
@@ -46,9 +44,6 @@ _PORTS: dict[str, tuple[str, tuple[str | None, str]]] = {
     "electrodes": ("detection", ("electrode", "row")),
 }
 """What a block's ports are called, and in an access the index and the number of a register."""
-
-Fields: TypeAlias = dict[str, dict[str, Any]]
-"""What drives a register or is driven by it, by register and field."""
 
 
 class RegisterFile(wiring.Component):
@@ -359,8 +354,8 @@ class RegisterFile(wiring.Component):
             "SHADOW": {"waiting": waiting},
         }
         stored = self._constants() | {name: {"count": 0} for name in self._counted()}
-        _check_driven(self.map, [read, stored], lambda register: register.readable)
-        _check_driven(self.map, [kept, pulses], is_writable)
+        check_driven(self.map, [read, stored], lambda register: register.readable)
+        check_driven(self.map, [kept, pulses], is_writable)
 
         with m.If(self.tick):
             m.d.sync += self.steps.eq(self.steps + 1)
@@ -395,24 +390,17 @@ class RegisterFile(wiring.Component):
 
     def _constants(self) -> dict[str, dict[str, int]]:
         """What the control block says of the configuration, by register and field."""
-        config, digits = self.config, self.config.digest
+        config = self.config
         electrodes = electrode_settings(config)
-        version = re.findall(r"\d+", metadata.version("microzone"))
-        constants = {
-            "MAGIC": {"magic": MAGIC},
-            "VERSION": dict(zip(("major", "minor", "patch"), map(int, version), strict=False)),
+        return identity(MAGIC, config.time.clock_hz, config.digest) | {
             "GEOMETRY": {
                 "circuits": len(config.electrodes.pn),
                 "electrodes": len(electrodes),
                 "recalibration": int(config.recalibration.enabled),
                 "bandpass": int(any(one.bandpass_hz is not None for one in electrodes)),
             },
-            "CLOCK_HZ": {"hertz": round(config.time.clock_hz)},
             "SHADOW": {"capacity": self.capacity},
         }
-        for at in range(len(digits) // 8):
-            constants[f"CONFIG_HASH[{at}]"] = {"digits": int(digits[8 * at :][:8], 16)}
-        return constants
 
     def _rows(self) -> RegisterRows:
         """The memory: the queue, and above it the constants and counters."""
@@ -420,11 +408,7 @@ class RegisterFile(wiring.Component):
         base, words = depth - (1 << CONTROL_BITS), [0] * depth
         for name, values in self._constants().items():
             register = self.map[f"control.{name}"]
-            for field, value in values.items():
-                bits = register.fields[field]
-                if not 0 <= value < 1 << bits.width:
-                    raise ValueError(f"{register.path}.{field} = {value}: it has {bits.width} bits")
-                words[base + (register.address >> 2)] |= value << bits.low
+            words[base + (register.address >> 2)] = register.word(values)
         counters = [base + (self.map[f"control.{name}"].address >> 2) for name in self._counted()]
         return RegisterRows(words, counters, width=WORD_BITS)
 
@@ -433,16 +417,3 @@ def _spread(bits: Value, mask: int) -> Value:
     """The bits where those of the mask are, zeros between them."""
     left = iter(bits)
     return Cat(next(left) if mask >> at & 1 else Const(0, 1) for at in range(mask.bit_length()))
-
-
-def _check_driven(known: RegisterMap, driven: list[Fields], which: Callable[[Register], bool]) -> None:
-    """Each field of each such register of the control block is driven once, and nothing else."""
-    for register in filter(which, known.block("control")):
-        fields = [field for group in driven for field in group.get(register.name, ())]
-        if sorted(fields) != sorted(register.fields):
-            raise ValueError(
-                f"{register.path} has the fields {sorted(register.fields)}, driven are {sorted(fields)}"
-            )
-    unknown = {name for group in driven for name in group} - {r.name for r in known.block("control")}
-    if unknown:
-        raise ValueError(f"the register map has no {', '.join(sorted(unknown))}")

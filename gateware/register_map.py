@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 from systemrdl.compiler import RDLCompiler
 from systemrdl.node import AddrmapNode, RegNode
@@ -32,6 +32,7 @@ __all__ = [
     "Register",
     "RegisterMap",
     "compile_map",
+    "compile_rdl",
     "compile_source",
     "register_map",
 ]
@@ -108,6 +109,16 @@ class Register:
         """Last part of its path."""
         return self.path.partition(".")[2]
 
+    def word(self, values: Mapping[str, int]) -> int:
+        """The word with these values in its fields; ValueError if one has not the bits for it."""
+        word = 0
+        for name, value in values.items():
+            field = self.fields[name]
+            if not 0 <= value < 1 << field.width:
+                raise ValueError(f"{self.path}.{name} = {value}: it has {field.width} bits")
+            word |= value << field.low
+        return word
+
 
 @dataclass(frozen=True)
 class RegisterMap:
@@ -122,6 +133,15 @@ class RegisterMap:
 
     registers: Mapping[str, Register]
     by_address: Mapping[int, Register]
+
+    @classmethod
+    def of(cls, top: AddrmapNode) -> Self:
+        """The registers of a compiled SystemRDL."""
+        registers = sorted(map(_register, _nodes(top)), key=lambda register: register.address)
+        return cls(
+            MappingProxyType({register.path: register for register in registers}),
+            MappingProxyType({register.address: register for register in registers}),
+        )
 
     def __getitem__(self, path: str) -> Register:
         return self.registers[path]
@@ -150,17 +170,13 @@ def register_map(config: ChipConfig) -> RegisterMap:
     ValueError
         If the SystemRDL and the parameters of the blocks do not agree.
     """
-    return _map_of(compile_map(config), config)
+    top = compile_map(config)
+    _check_parameters(_nodes(top), config)
+    return RegisterMap.of(top)
 
 
-def _map_of(top: AddrmapNode, config: ChipConfig) -> RegisterMap:
-    nodes = [node for node in top.descendants(unroll=True) if isinstance(node, RegNode)]
-    _check_parameters(nodes, config)
-    registers = sorted((_register(node) for node in nodes), key=lambda register: register.address)
-    return RegisterMap(
-        MappingProxyType({register.path: register for register in registers}),
-        MappingProxyType({register.address: register for register in registers}),
-    )
+def _nodes(top: AddrmapNode) -> list[RegNode]:
+    return [node for node in top.descendants(unroll=True) if isinstance(node, RegNode)]
 
 
 def compile_map(config: ChipConfig) -> AddrmapNode:
@@ -204,8 +220,13 @@ def compile_map(config: ChipConfig) -> AddrmapNode:
 
 def compile_source(**parameters: int) -> AddrmapNode:
     """The compiled SystemRDL with some of its parameters given; by default it has every register."""
+    return compile_rdl(SOURCE, **parameters)
+
+
+def compile_rdl(source: Path, **parameters: int) -> AddrmapNode:
+    """A compiled SystemRDL with some of its parameters given."""
     compiler = RDLCompiler()
-    compiler.compile_file(str(SOURCE))
+    compiler.compile_file(str(source))
     return compiler.elaborate(parameters=dict(parameters)).top
 
 

@@ -5,7 +5,6 @@ Time is simulated: it goes on only while somebody waits for bytes (:meth:`Simula
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
@@ -19,7 +18,7 @@ from ..golden_model.config import ChipConfig
 from ..golden_model.preparation import Preparation
 from .amplifier import AnaloguePath
 from .kept_verilog import bench_source, kept_verilog
-from .record import BenchFailure
+from .piped import PipedProgram
 from .simulators import PROGRAM, Design, Verilator
 
 __all__ = ["Electrodes", "SimulatedBoard", "board_design", "electrodes_of"]
@@ -115,7 +114,7 @@ class SimulatedBoard:
         self._registers: list[bytes] = []
         byte_cycles = max(round(config.time.clock_hz * _BITS_A_BYTE / baud), 1)
         program: Path = Verilator().build(board_design(config, byte_cycles)) / PROGRAM
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._program = PipedProgram(program)
 
     def __enter__(self) -> Self:
         return self
@@ -125,12 +124,7 @@ class SimulatedBoard:
 
     def close(self) -> None:
         """End the simulation."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self._program.close()
 
     @property
     def finished(self) -> bool:
@@ -182,36 +176,22 @@ class SimulatedBoard:
         sent, self._to_send = self._to_send, b""
         request = np.array([frames, control, len(sent)], np.uint32).tobytes()
         words = b"" if codes is None else np.ascontiguousarray(codes, np.int16).tobytes()
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(request + words + sent)
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise BenchFailure("the simulation ended by itself") from None
-        run = self._number(4)
-        on = np.frombuffer(self._take(4 * run), np.uint16).reshape(-1, 2)
-        self._cycles = self._number(8)
-        flags = self._number(4)
+        program = self._program
+        program.tell(request + words + sent)
+        run = program.number(4)
+        on = np.frombuffer(program.take(4 * run), np.uint16).reshape(-1, 2)
+        self._cycles = program.number(8)
+        flags = program.number(4)
         self._train, self.running, self.armed, self.fault = (bool(flags >> bit & 1) for bit in range(4))
-        self._waiting = self._number(4)
-        received = self._take(self._number(4))
+        self._waiting = program.number(4)
+        received = program.take(program.number(4))
         chips = self.config.amplifier.chips
-        self._registers = [self._take(_REGISTER_BYTES) for _ in range(chips)]
+        self._registers = [program.take(_REGISTER_BYTES) for _ in range(chips)]
         if codes is not None:
             self._interrupted |= not self.running
             self._on = on / self.timing.frame_cycles
             self.frames += run
         return received if self.plugged else b""
-
-    def _number(self, size: int) -> int:
-        return int.from_bytes(self._take(size), "little")
-
-    def _take(self, count: int) -> bytes:
-        assert self._process.stdout is not None
-        answer = self._process.stdout.read(count)
-        if len(answer) != count:
-            raise BenchFailure(f"the simulation ended by itself, status {self._process.wait()}")
-        return answer
 
 
 def _silence(config: ChipConfig) -> Source:

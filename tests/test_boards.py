@@ -19,9 +19,11 @@ from amaranth.lib import io, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 from microzone.boards import build as build_module
+from microzone.boards import designs
 from microzone.boards import top as top_module
 from microzone.boards.board import BOARDS, Board
 from microzone.boards.build import SEEDS, build, with_dfu_suffix
+from microzone.boards.designs import DESIGNS
 from microzone.boards.flash import flash
 from microzone.boards.flow import DoesNotFit
 from microzone.boards.table import RECORDED, RESOURCES, sizes
@@ -280,14 +282,14 @@ def test_wrong_pads_are_noticed(check: Any, old: str, new: str) -> None:
 
 @pytest.mark.parametrize("board", BOARDS.values(), ids=lambda board: board.name)
 def test_a_boards_configurations_suit_it(board: Board) -> None:
-    board.check(board.config())
+    DESIGNS["chip"].check(board, board.config())
     assert board.config().recalibration.enabled
     assert ChipConfig.from_toml(board.config().to_toml()) == board.config()
     possible = sizes(board)
     assert possible == sorted(possible, key=lambda size: (-size[0] * size[1], size[0]))
     for chips, channels in (possible[0], possible[-1]):
         config = board.sized(chips, channels)
-        board.check(config)
+        DESIGNS["chip"].check(board, config)
         ChipTiming(config)
         used = (*config.electrodes.pn, *config.electrodes.io)
         assert sorted(used) == list(range(config.amplifier.electrodes)), "two electrodes each, all in use"
@@ -398,7 +400,7 @@ class Toy(Elaboratable):
 
 @pytest.fixture
 def toy(monkeypatch: pytest.MonkeyPatch) -> type[Toy]:
-    monkeypatch.setattr(build_module, "Top", Toy)
+    monkeypatch.setattr(designs, "Top", Toy)
     return Toy
 
 
@@ -465,7 +467,6 @@ def test_other_judgements_of_a_seed_are_noticed(
         ("placed.fmax_hz >= board.clock_hz", "True"),
     ):
         other = changed(build_module, old, new)
-        other.Top = Toy
         try:
             taken = other.build(ICEBREAKER, ICEBREAKER.config(), tmp_path, seeds=(1, 2)).seed
         except ToolError:
@@ -547,7 +548,7 @@ def test_a_missing_programmer_is_said_before_the_work(
 
 def test_the_recorded_builds_meet_what_is_promised() -> None:
     """`python -m microzone.boards.table` records them; the documentation shows them."""
-    recorded = json.loads(RESOURCES.read_text(encoding="utf-8"))
+    recorded = json.loads(RESOURCES.read_text(encoding="utf-8"))["chip"]
     assert list(recorded) == RECORDED
     for name, built in recorded.items():
         for row in built.values():
@@ -577,7 +578,7 @@ def test_the_chip_is_built(name: str, tmp_path: Path) -> None:
     print(f"\n{reports[0]}")
     assert reports[0].sha256 == reports[1].sha256, "same seed, same bitstream"
     assert reports[0].fmax_hz >= board.clock_hz
-    recorded = json.loads(RESOURCES.read_text(encoding="utf-8"))[name]["complete"]
+    recorded = json.loads(RESOURCES.read_text(encoding="utf-8"))["chip"][name]["complete"]
     use = reports[0].logic_cells
     assert use.used <= 1.02 * recorded["logic_cells"][0], "run `python -m microzone.boards.table`"
     if name == "icebreaker":

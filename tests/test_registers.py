@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 from unittest import mock
 
@@ -71,7 +72,7 @@ def test_what_the_chip_says_of_itself() -> None:
         assert await host.read(ctx, "control.MAGIC") == 0x6D7A6F6E
         version = await host.read(ctx, "control.VERSION")
         assert [version >> 16, version >> 8 & 0xFF, version & 0xFF] == [
-            int(part) for part in register_file.metadata.version("microzone").split(".")[:3]
+            int(part) for part in metadata.version("microzone").split(".")[:3]
         ]
         assert await host.read(ctx, "control.GEOMETRY") == 0x3_04_02
         assert await host.read(ctx, "control.CLOCK_HZ") == 24_000_000

@@ -271,7 +271,7 @@ def test_the_code_that_the_tutorial_quotes_is_that_of_the_files() -> None:
 
 
 def test_the_numbers_of_the_tutorial_are_those_of_the_boards() -> None:
-    known = json.loads((ROOT / "boards" / "resources.json").read_text())["icebreaker"]["complete"]
+    known = json.loads((ROOT / "boards" / "resources.json").read_text())["chip"]["icebreaker"]["complete"]
     (printed,) = (command.printed for command in COMMANDS if command.line == "microzone build icebreaker")
     for name in ("luts", "flip_flops", "logic_cells", "dsps", "rams"):
         numbers = [known[name]] if isinstance(known[name], int) else known[name]

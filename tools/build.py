@@ -12,8 +12,9 @@ from rich.table import Table
 
 from ..boards.board import BOARDS
 from ..boards.build import SEEDS, BuildReport, build
+from ..boards.designs import DESIGNS, Configuration, design_of
 from ..boards.flash import find_programmer, flash
-from ..golden_model.config import ChipConfig, ConfigError
+from ..golden_model.config import ConfigError
 from .output import make_folder
 
 __all__ = ["build_command"]
@@ -21,9 +22,10 @@ __all__ = ["build_command"]
 
 def build_command(
     name: str,
-    config: ChipConfig | None,
+    config: Configuration | None,
     out: Path | None,
     *,
+    design: str = "chip",
     seeds: Sequence[int] = SEEDS,
     baud: int | None = None,
     flashes: bool = False,
@@ -36,10 +38,13 @@ def build_command(
     ----------
     name : str
         Of the board.
-    config : ChipConfig, optional
-        Else the board's default: one microcircuit, two electrodes, recalibration.
+    config : Configuration, optional
+        Else the design's default: one microcircuit, two electrodes, recalibration; or smooth pursuit.
     out : Path, optional
-        Folder for bitstream, ``config.toml`` and ``report.json``; else ``build/`` and the board's name.
+        Folder for bitstream, ``config.toml`` and ``report.json``; else ``build/`` and the names of board and
+        design.
+    design : str
+        Of the default configuration; a given one says itself what it is of.
     seeds : sequence of int
         Of nextpnr, tried until one meets the clock.
     baud : int, optional
@@ -66,11 +71,12 @@ def build_command(
     board = BOARDS.get(name)
     if board is None:
         raise ConfigError(f"board {name!r}: choose from {', '.join(BOARDS)}")
-    config = board.config() if config is None else config
-    board.check(config)
+    chosen = DESIGNS[design] if config is None else design_of(config)
+    config = chosen.default(board) if config is None else config
+    chosen.check(board, config)
     if flashes:
         find_programmer(board)  # before minutes of work
-    out = out or Path("build") / board.name
+    out = out or Path("build") / f"{board.name}{chosen.suffix}"
     make_folder(out)
     with status.status(board.name) as shown:
 
@@ -100,9 +106,10 @@ def _show(report: BuildReport, out: Path, console: Console) -> None:
         share = use.used / use.available
         table.add_row(what, str(use.used), f"{use.available} ({share:.0%} used)")
     console.print(table)
+    what = DESIGNS[report.design].summary.format(**report.contents)
     console.print(
-        f"{report.board}: {report.circuits} microcircuits, {report.electrodes} electrodes, "
-        f"{report.fmax_hz / 1e6:.2f} MHz with seed {report.seed}, clock {report.clock_hz / 1e6:g} MHz\n"
+        f"{report.board}: {what}, {report.fmax_hz / 1e6:.2f} MHz with seed {report.seed}, "
+        f"clock {report.clock_hz / 1e6:g} MHz\n"
         f"{out / report.bitstream}: sha256 {report.sha256}",
         highlight=False,
     )

@@ -14,11 +14,13 @@ from rich.table import Table
 
 from ..gateware.toolchain import ToolError
 from ..golden_model.calibration import Goals
-from ..golden_model.config import ConfigError, PrecisionWarning
+from ..golden_model.cfpc import CfpcConfig
+from ..golden_model.config import ChipConfig, ConfigError, PrecisionWarning
 from ..golden_model.detection import events_in_steps
 from ..golden_model.events import Events, FileError, atomic_write
 from ..golden_model.plasticity_events import CalibrationError
 from ..sim.simulators import BenchFailure, CocotbSimulator, find_simulator
+from .cfpc_cli import cfpc_app
 from .compare_cli import compare
 from .host_cli import host_app
 from .host_link import LinkError
@@ -43,6 +45,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(cfpc_app, name="cfpc")
 app.add_typer(host_app, name="host")
 
 
@@ -360,29 +363,54 @@ def verilog(
     whole_chip: Annotated[
         bool, typer.Option("--chip", help="The whole chip, as its configuration has it.")
     ] = False,
+    cfpc: Annotated[
+        bool, typer.Option("--cfpc", help="The CFPC filter, as its own configuration has it.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Write the core as SystemVerilog, module `microcircuit`; or the whole chip, module `chip`."""
+    """Write the core as SystemVerilog, module `microcircuit`; or the module `chip`, or `cfpc`."""
+    from ..gateware.cfpc import Cfpc
     from ..sim.chip import chip_verilog
+    from ..sim.kept_verilog import kept_verilog
     from ..sim.replay import core_verilog
 
-    configured = load_config(config)
-    check_files([config], [out])
+    if cfpc and whole_chip:
+        raise UserError("--chip and --cfpc: one of them")
+    if cfpc and channels != 1:
+        raise UserError("--channels and --cfpc: bases.count says how many synapses a filter has")
     if whole_chip and channels != 1:
         raise UserError("--channels and --chip: electrodes.pn and io say how many microcircuits a chip has")
+    filtering = CfpcConfig.load(config) if cfpc and config else CfpcConfig.make()
+    configured = ChipConfig.make() if cfpc else load_config(config)
+    check_files([config], [out])
     with errors.status("writing"):
-        text = chip_verilog(configured) if whole_chip else core_verilog(configured, channels)
+        if cfpc:
+            text, what = kept_verilog(lambda: Cfpc(filtering), "cfpc"), "CFPC filter"
+        elif whole_chip:
+            text, what = chip_verilog(configured), "chip"
+        else:
+            text, what = core_verilog(configured, channels), f"{channels} channels"
     with atomic_write(out) as file:
         file.write(text.encode())
-    what = "chip" if whole_chip else f"{channels} channels"
-    console.print(f"{what}, configuration {configured.digest[:12]}: written to {out}", highlight=False)
+    digest = (filtering if cfpc else configured).digest
+    console.print(f"{what}, configuration {digest[:12]}: written to {out}", highlight=False)
+
+
+class DesignName(StrEnum):
+    """What boards are built with."""
+
+    CHIP = "chip"
+    CFPC = "cfpc"
 
 
 @app.command()
 def build(
     board: Annotated[str, typer.Argument(help="icebreaker, ulx3s or orangecrab.")],
+    design: Annotated[DesignName, typer.Option(help="What the bitstream holds.")] = DesignName.CHIP,
     config: ConfigOption = None,
-    out: Annotated[Path | None, typer.Option(help="Folder; else build/BOARD.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; else build/ and the names of board and design.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The one to place and route with.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="So many are tried, from 1 on.")] = 8,
     baud: Annotated[int | None, typer.Option(min=9600, help="Of the UART; else the board's.")] = None,
@@ -390,12 +418,14 @@ def build(
     as_json: JsonOption = False,
 ) -> None:
     """Make a board's bitstream, with a report of what it takes."""
+    from ..boards.designs import DESIGNS
     from .build import build_command
 
     report = build_command(
         board,
-        load_config(config) if config else None,
+        DESIGNS[design].load(config) if config else None,
         out,
+        design=design,
         seeds=range(1, seeds + 1) if seed is None else [seed],
         baud=baud,
         flashes=flash,

@@ -1,4 +1,4 @@
-"""The tables of docs/boards.md: the boards, their pins, and what the chip takes on them."""
+"""The tables of docs/boards.md: the boards, their pins, and what each design takes on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import groupby
 from ..boards.board import BOARDS, Board
 from ..boards.table import RESOURCES
 
-__all__ = ["BOARD_TABLES", "boards_table", "pins_table", "resources_table"]
+__all__ = ["BOARD_TABLES", "boards_table", "cfpc_resources_table", "pins_table", "resources_table"]
 
 _MEANING = {
     "cs n": "CS of the RHD chip",
@@ -55,23 +55,32 @@ def pins_table(board: Board) -> str:
 
 def resources_table() -> str:
     """What the complete chip and the largest one take, as built last."""
+    return _resources(
+        "chip",
+        {"chip": None, "microcircuits": "{circuits}", "electrodes on RHD chips": "{electrodes} on {chips}"},
+    )
+
+
+def cfpc_resources_table() -> str:
+    """What the CFPC filter takes, as built last."""
+    return _resources("cfpc", {"bases": None, "synapses": "{bases}", "cycles a step": "{cycles_per_step}"})
+
+
+def _resources(design: str, columns: dict[str, str | None]) -> str:
+    """The builds of a design: `columns` are its own, each as a format of its numbers, None for the size."""
     rows = []
-    for name, sizes in json.loads(RESOURCES.read_text(encoding="utf-8")).items():
+    for name, sizes in json.loads(RESOURCES.read_text(encoding="utf-8"))[design].items():
         for size, built in sizes.items():
+            own = [size if form is None else form.format(**built) for form in columns.values()]
             rows.append(
                 [
-                    f"`{name}`", size, str(built["circuits"]),
-                    f"{built['electrodes']} on {built['chips']}",
-                    str(built["luts"]), str(built["flip_flops"]),
+                    f"`{name}`", *own, str(built["luts"]), str(built["flip_flops"]),
                     *(_share(*built[kind]) for kind in ("logic_cells", "dsps", "rams")),
                     f"{built['fmax_hz'] / 1e6:.1f} of {built['clock_hz'] / 1e6:g} MHz", str(built["seed"]),
                 ]
             )  # fmt: skip
-    header = [
-        "board", "chip", "microcircuits", "electrodes on RHD chips", "LUTs", "flip-flops", "logic cells",
-        "DSPs", "RAMs", "Fmax of clock", "seed",
-    ]  # fmt: skip
-    return _table(header, rows)
+    common = ["LUTs", "flip-flops", "logic cells", "DSPs", "RAMs", "Fmax of clock", "seed"]
+    return _table(["board", *columns, *common], rows)
 
 
 def _share(used: int, available: int) -> str:
@@ -94,6 +103,7 @@ def _wired() -> dict[str, Board]:
 BOARD_TABLES: Mapping[str, Callable[[], str]] = {
     "boards": boards_table,
     "resources": resources_table,
+    "cfpc-resources": cfpc_resources_table,
     **{f"pins-{name}": partial(pins_table, board) for name, board in _wired().items()},
 }
 """What a marker can name."""

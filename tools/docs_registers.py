@@ -1,6 +1,6 @@
-"""What is generated from ``gateware/registers.rdl`` for readers: a table, a C header, and an HTML page.
+"""What is generated from the SystemRDL of ``gateware/`` for readers: tables, C headers, and an HTML page.
 
-The table and the header are part of the repository, ``make docs`` writes them. The HTML page brings eight
+The tables and the headers are part of the repository, ``make docs`` writes them. The HTML page brings eight
 megabytes of scripts and fonts with it, so that it is made where it is wanted::
 
     python -m microzone.tools.docs_registers FOLDER
@@ -15,19 +15,21 @@ from peakrdl_cheader.exporter import CHeaderExporter
 from peakrdl_html.exporter import HTMLExporter
 from systemrdl.node import AddrmapNode, FieldNode, Node, RegfileNode, RegNode
 
+from ..gateware.cfpc_map import compile_cfpc_source
 from ..gateware.register_map import compile_source
 
-__all__ = ["HEADER", "register_table", "write_html", "write_registers"]
+__all__ = ["CFPC_HEADER", "HEADER", "cfpc_register_table", "register_table", "write_html", "write_registers"]
 
-HEADER = "microzone.h"
+HEADER, CFPC_HEADER = "microzone.h", "cfpc.h"
 
 
 def write_registers(folder: Path) -> None:
-    """Write the C header into a folder: all registers, of one microcircuit and two electrodes.
+    """Write the C headers into a folder: all registers of one microcircuit and two electrodes; of pursuit.
 
     More of them follow at the same distance. A header for other numbers: see :func:`main`.
     """
-    _write_header(compile_source(), folder)
+    _write_header(compile_source(), folder / HEADER)
+    _write_header(compile_cfpc_source(), folder / CFPC_HEADER)
 
 
 def write_html(folder: Path, **parameters: int) -> None:
@@ -44,9 +46,18 @@ def write_html(folder: Path, **parameters: int) -> None:
 
 
 def register_table() -> str:
-    """The registers in Markdown, a table a block."""
+    """The registers of the chip in Markdown, a table a block."""
+    return _register_table(compile_source())
+
+
+def cfpc_register_table() -> str:
+    """The registers of the CFPC filter in Markdown, a table a block."""
+    return _register_table(compile_cfpc_source())
+
+
+def _register_table(top: AddrmapNode) -> str:
     parts = []
-    for block in compile_source().children():
+    for block in top.children():
         assert isinstance(block, RegfileNode)
         where = f"{block.raw_address_offset:#06x}"
         if block.is_array:
@@ -91,9 +102,9 @@ def _said(node: Node) -> str:
     return " ".join(str(node.get_property("desc") or "").split())
 
 
-def _write_header(top: AddrmapNode, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    CHeaderExporter().export(top, str(folder / HEADER), reuse_typedefs=False)
+def _write_header(top: AddrmapNode, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    CHeaderExporter().export(top, str(path), reuse_typedefs=False)
 
 
 def main() -> None:
@@ -104,7 +115,7 @@ def main() -> None:
     parser.add_argument("--electrodes", type=int, default=2)
     given = parser.parse_args()
     numbers = {"CIRCUITS": given.circuits, "ELECTRODES": given.electrodes}
-    _write_header(compile_source(**numbers), given.folder)
+    _write_header(compile_source(**numbers), given.folder / HEADER)
     write_html(given.folder, **numbers)
 
 

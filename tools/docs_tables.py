@@ -15,7 +15,7 @@ from ..golden_model.chip import ChipTiming
 from ..golden_model.config import CalibrationRecord, ChipConfig, Formats
 from ..golden_model.protocol import TRAINING
 from ..golden_model.recalibration import visit_steps
-from .docs_registers import register_table
+from .docs_registers import cfpc_register_table, register_table
 
 __all__ = ["TABLES"]
 
@@ -266,5 +266,6 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "latency": latency_table,
     "budget": budget_table,
     "registers": register_table,
+    "cfpc-registers": cfpc_register_table,
 }
 """What a marker can name."""

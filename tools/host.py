@@ -116,31 +116,22 @@ class Host(HostLink):
         LinkError
             If nothing answers, or what answers is no microzone.
         """
-        self._join()
-        control = self.read_words(
-            path
-            for path, register in self.registers.registers.items()
-            if path.startswith(("control.VERSION", "control.GEOMETRY", "control.CLOCK", "control.CONFIG"))
-        )
-        version, geometry = self.read_fields("control.VERSION"), self.read_fields("control.GEOMETRY")
+        version, digest = self.version_and_digest()
+        geometry = self.read_fields("control.GEOMETRY")
         return Identity(
-            version=".".join(str(version[part]) for part in ("major", "minor", "patch")),
-            digest="".join(f"{control[f'control.CONFIG_HASH[{i}]']:08x}" for i in range(8)),
+            version=version,
+            digest=digest,
             circuits=geometry["circuits"],
             electrodes=geometry["electrodes"],
             recalibration=bool(geometry["recalibration"]),
             bandpass=bool(geometry["bandpass"]),
-            clock_hz=control["control.CLOCK_HZ"],
+            clock_hz=self.read("control.CLOCK_HZ"),
         )
 
     def check_built(self) -> Identity:
         """:meth:`identify`; LinkError unless the chip is built with this host's configuration."""
         found = self.identify()
-        if found.digest != self.config.digest:
-            raise LinkError(
-                f"the chip is built with configuration {found.digest[:12]}, not {self.config.digest[:12]}: "
-                "name the TOML that came with its bitstream with --config"
-            )
+        self.check_digest(found.digest, self.config.digest)
         return found
 
     def command(self, *names: str) -> None:

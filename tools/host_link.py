@@ -30,6 +30,7 @@ __all__ = ["HostLink", "LinkError", "Transport", "runs"]
 
 _SEQUENCES = 256
 _WORD_BYTES = 4
+_DIGEST_WORDS = 8
 _QUEUE = 1 << 17
 """Records that wait for their reader at most; at the rate of a link of 1 Mbaud, those of 15 s."""
 
@@ -55,7 +56,9 @@ class Transport(Protocol):
 
 
 class HostLink:
-    """Registers of a chip, read and written over a transport; and the records that come in between.
+    """Registers of a design, read and written over a transport; and the records that come in between.
+
+    A design that is no chip has a class of its own, with its `magic` and how it is called.
 
     Parameters
     ----------
@@ -77,6 +80,8 @@ class HostLink:
     repeated : int
         Requests that were sent again.
     """
+
+    magic, what, device = MAGIC, "microzone", "chip"
 
     def __init__(
         self, transport: Transport, registers: RegisterMap, *, timeout_s: float, retries: int
@@ -160,6 +165,32 @@ class HostLink:
             words |= {register.path: word for register, word in zip(run, read, strict=True)}
         return words
 
+    # --- identity -------------------------------------------------------------------------------
+
+    def version_and_digest(self) -> tuple[str, str]:
+        """Version of the gateware, and digest of the configuration that it is built with.
+
+        Raises
+        ------
+        LinkError
+            If nothing answers, or what answers is something else.
+        """
+        self._join()
+        version = self.read_fields("control.VERSION")
+        words = self.read_many(self.register("control.CONFIG_HASH[0]").address, _DIGEST_WORDS)
+        return (
+            ".".join(str(version[part]) for part in ("major", "minor", "patch")),
+            "".join(f"{word:08x}" for word in words),
+        )
+
+    def check_digest(self, found: str, wanted: str) -> None:
+        """LinkError unless the two digests of a configuration are the same."""
+        if found != wanted:
+            raise LinkError(
+                f"the {self.device} is built with configuration {found[:12]}, not {wanted[:12]}: "
+                "name the TOML that came with its bitstream with --config"
+            )
+
     # --- records --------------------------------------------------------------------------------
 
     def poll(self, timeout_s: float) -> list[Record]:
@@ -185,11 +216,11 @@ class HostLink:
     def _join(self) -> None:
         """A read, which leaves its sequence number with the chip, so that the next write is a new one.
 
-        LinkError if what answers is no microzone.
+        LinkError if what answers is something else.
         """
         magic = self._attempt(Operation.READ, self.register("control.MAGIC").address, 1)[0]
-        if magic != MAGIC:
-            raise LinkError(f"what answers is no microzone: its MAGIC is {magic:#010x}")
+        if magic != self.magic:
+            raise LinkError(f"what answers is no {self.what}: its MAGIC is {magic:#010x}")
         self._in_step = True
 
     def _request(

@@ -1,0 +1,134 @@
+"""What a bitstream can hold: the chip, or the CFPC filter, each with its configuration."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
+
+from amaranth.hdl import Elaboratable
+
+from ..gateware.cfpc_program import CfpcTiming
+from ..golden_model.cfpc import CfpcConfig
+from ..golden_model.config import ChipConfig, ConfigError
+from .board import Board
+from .top import CfpcTop, Top
+
+__all__ = ["DESIGNS", "Configuration", "Design", "design_of"]
+
+Configuration: TypeAlias = ChipConfig | CfpcConfig
+C = TypeVar("C", ChipConfig, CfpcConfig)
+
+
+class Design(ABC, Generic[C]):
+    """What a bitstream can hold.
+
+    Attributes
+    ----------
+    name : str
+        As on the command line.
+    suffix : str
+        Of folders and files, after the board's name.
+    summary : str
+        Of a build for a reader, with the names of :meth:`contents`.
+    configuration : type
+    """
+
+    name: ClassVar[str]
+    suffix: ClassVar[str] = ""
+    summary: ClassVar[str]
+    configuration: type[C]
+
+    @abstractmethod
+    def default(self, board: Board) -> C:
+        """The configuration where none is given."""
+
+    @abstractmethod
+    def top(self, config: C, baud: int) -> Elaboratable:
+        """What the bitstream holds; ConfigError or ValueError where that cannot be made."""
+
+    @abstractmethod
+    def contents(self, config: C) -> dict[str, int]:
+        """Numbers for the report: what there is of what."""
+
+    def load(self, path: Path) -> C:
+        """The configuration of a file; ConfigError if it is none of this design."""
+        return self.configuration.load(path)
+
+    def check(self, board: Board, config: C) -> None:
+        """ConfigError if a configuration is none for a board."""
+        if config.time.clock_hz != board.clock_hz:
+            raise ConfigError(
+                f"time.clock_hz = {config.time.clock_hz:g}: the clock of {board.name} is {board.clock_hz:g}"
+            )
+
+
+class ChipDesign(Design[ChipConfig]):
+    """The chip with its amplifier chips and its stimulator."""
+
+    name = "chip"
+    summary = "{circuits} microcircuits, {electrodes} electrodes"
+    configuration = ChipConfig
+
+    def default(self, board: Board) -> ChipConfig:
+        return board.config()
+
+    def top(self, config: ChipConfig, baud: int) -> Elaboratable:
+        return Top(config, baud)
+
+    def contents(self, config: ChipConfig) -> dict[str, int]:
+        amplifier = config.amplifier
+        return {
+            "chips": amplifier.chips,
+            "electrodes": amplifier.electrodes,
+            "circuits": len(config.electrodes.pn),
+        }
+
+    def check(self, board: Board, config: ChipConfig) -> None:
+        super().check(board, config)
+        if config.amplifier.chips > board.chips:
+            raise ConfigError(
+                f"amplifier.chips = {config.amplifier.chips}: {board.name} has wires for {board.chips}"
+            )
+
+
+class CfpcDesign(Design[CfpcConfig]):
+    """The CFPC filter: its host closes the loop."""
+
+    name = "cfpc"
+    suffix = "-cfpc"
+    summary = "CFPC filter, {bases} bases, {cycles_per_step} cycles a step"
+    configuration = CfpcConfig
+
+    def default(self, board: Board) -> CfpcConfig:
+        """Smooth pursuit."""
+        return CfpcConfig.make(time={"clock_hz": board.clock_hz})
+
+    def top(self, config: CfpcConfig, baud: int) -> Elaboratable:
+        return CfpcTop(config, baud)
+
+    def contents(self, config: CfpcConfig) -> dict[str, int]:
+        timing = CfpcTiming(config)
+        return {
+            "bases": timing.words.count,
+            "inputs": timing.words.inputs,
+            "cycles_per_step": timing.step_cycles,
+        }
+
+    def check(self, board: Board, config: CfpcConfig) -> None:
+        super().check(board, config)
+        timing = CfpcTiming(config)
+        if not timing.fits(board.clock_hz):
+            raise ConfigError(
+                f"bases.count = {config.bases.count}: a step takes {timing.step_cycles} clock cycles, "
+                f"{board.clock_hz * config.time.step_s:g} are between two at {board.clock_hz / 1e6:g} MHz"
+            )
+
+
+DESIGNS: dict[str, Design[Any]] = {design.name: design for design in (ChipDesign(), CfpcDesign())}
+"""By name."""
+
+
+def design_of(config: Configuration) -> Design[Any]:
+    """The design that a configuration is of."""
+    return next(design for design in DESIGNS.values() if isinstance(config, design.configuration))
