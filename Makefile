@@ -37,6 +37,7 @@ benchmark: setup ## steps a second of each model, in one run
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/thresholds.py
 	$(BIN)/python benchmarks/engine.py
+	$(BIN)/python benchmarks/cfpc.py
 
 synth: setup ## logic cells, DSPs and Fmax of the core on the iCE40 UP5K
 	$(BIN)/python -m microzone.boards.synthesis

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -288,6 +289,23 @@ def test_verilog_is_written(microzone: Callable[..., Outcome]) -> None:
     outcome = microzone("verilog", "--channels", 3, "--out", "core.sv")
     assert outcome.status == 0 and "3 channels, configuration" in outcome.out
     assert "module microcircuit(" in Path("core.sv").read_text()
+
+
+def test_verilog_of_the_cfpc_filter_is_written(microzone: Callable[..., Outcome]) -> None:
+    Path("task.toml").write_text("[bases]\ncount = 3\n")
+    outcome = microzone("verilog", "--cfpc", "--config", "task.toml", "--out", "filter.sv")
+    assert outcome.status == 0, outcome.err
+    text = Path("filter.sv").read_text()
+    assert re.search(r"^module cfpc\(", text, re.MULTILINE) and "samples__payload" in text
+    for options, message in (
+        (("--chip",), "error: --chip and --cfpc: one of them\n"),
+        (
+            ("--channels", 2),
+            "error: --channels and --cfpc: bases.count says how many synapses a filter has\n",
+        ),
+    ):
+        refused = microzone("verilog", "--cfpc", *options, "--out", "other.sv")
+        assert (refused.status, refused.err, Path("other.sv").exists()) == (2, message, False)
 
 
 def test_doctor_lists_the_tools(microzone: Callable[..., Outcome]) -> None:

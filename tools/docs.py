@@ -10,7 +10,9 @@ import json
 import re
 from pathlib import Path
 
+from .cfpc_studies import CFPC_STUDY_TABLES
 from .docs_boards import BOARD_TABLES
+from .docs_cfpc import CFPC_TABLES
 from .docs_diagrams import DIAGRAMS
 from .docs_registers import write_registers
 from .docs_tables import TABLES as BLOCK_TABLES
@@ -18,7 +20,7 @@ from .docs_tables import TABLES as BLOCK_TABLES
 __all__ = ["fill"]
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-TABLES = {**BLOCK_TABLES, **BOARD_TABLES}
+TABLES = {**BLOCK_TABLES, **BOARD_TABLES, **CFPC_TABLES, **CFPC_STUDY_TABLES}
 _MARKED = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

@@ -25,7 +25,9 @@ __all__ = ["reproduce"]
 
 
 def reproduce(
-    figures: Annotated[list[str], typer.Argument(help="Figures of the paper: 4 to 16, savings, or all.")],
+    figures: Annotated[
+        list[str], typer.Argument(help="4 to 16, savings; cfpc-3, cfpc-4 of the CFPC paper; or all.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder for pictures, numbers and tables.")] = Path(
         "reproduce-output"
     ),
@@ -41,13 +43,13 @@ def reproduce(
     config: ConfigOption = None,
     simulator: SimulatorOption = DEFAULT_SIMULATOR,
     rtl: Annotated[
-        bool, typer.Option("--rtl/--no-rtl", help="Run single sessions on the gateware too.")
+        bool, typer.Option("--rtl/--no-rtl", help="Run single sessions, and CFPC, on the gateware too.")
     ] = True,
     scheduler: SchedulerOption = None,
     workers: WorkersOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Reproduce figures of the paper: picture, numbers, and its statements on float, fixed and RTL."""
+    """Reproduce figures of the papers: picture, numbers, and its statements on float, fixed and RTL."""
     from .cluster import cluster
     from .reproduce.command import WITH_RTL, chosen_figures
     from .reproduce.command import reproduce as run

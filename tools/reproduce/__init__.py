@@ -1,1 +1,1 @@
-"""Every figure of Herreros et al. 2014, reproduced: picture, numbers, and statements tested."""
+"""Figures of Herreros et al. 2014 and of the CFPC paper, reproduced: picture, numbers, statements tested."""

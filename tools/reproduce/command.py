@@ -15,6 +15,7 @@ from ...golden_model.events import atomic_write, check_target
 from ..options import UserError
 from ..output import make_folder, write_json
 from .biohybrid import figure_11, figure_12, figure_13
+from .cfpc import cfpc_3, cfpc_4
 from .detectors import figure_9
 from .latencies import figure_6, figure_7, figure_8
 from .prediction import figure_10
@@ -41,14 +42,16 @@ FIGURES: Mapping[str, Callable[[Setting], Reproduction]] = {
     "14": figure_14,
     "15": figure_15,
     "16": figure_16,
+    "cfpc-3": cfpc_3,
+    "cfpc-4": cfpc_4,
 }
-WITH_RTL = ("4", "5", "11", "12", "13", "14")
-"""Figures of single sessions, which run on the gateware too."""
+WITH_RTL = ("4", "5", "11", "12", "13", "14", "cfpc-3", "cfpc-4")
+"""Figures of single sessions, and of CFPC, which run on the gateware too."""
 _ALL = "all"
 
 
 def chosen_figures(names: Sequence[str]) -> list[str]:
-    """The figures that are named, each once, in the order of the paper; UserError if there is none such."""
+    """The figures that are named, each once, in the order of the papers; UserError if there is none such."""
     for name in names:
         if name not in FIGURES and name != _ALL:
             raise UserError(f"figure {name!r}: choose from {', '.join(FIGURES)}, {_ALL}")
@@ -86,7 +89,8 @@ def reproduce(names: Sequence[str], setting: Setting, out: Path, console: Consol
         began = time.perf_counter()
         reproduction = FIGURES[name](setting)
         seconds = {"seconds": round(time.perf_counter() - began, 3)}
-        facts.append(plain(reproduction.facts() | {"config_sha256": setting.given.digest} | seconds))
+        digest = {"config_sha256": reproduction.config_sha256 or setting.given.digest}
+        facts.append(plain(reproduction.facts() | digest | seconds))
         reproduction.draw(out / f"{reproduction.name}.png")
         write_json(out / f"{reproduction.name}.json", facts[-1])
         _write(out / f"{reproduction.name}.md", reproduction.markdown())
@@ -142,11 +146,12 @@ def _print(reproduction: Reproduction, console: Console) -> None:
 def _index(done: Iterable[Reproduction]) -> str:
     """A page over all: what holds, and each figure with its table."""
     rows = [
-        f"| [{one.heading}]({one.name}.md) | {total} | {hold} | [{one.name}.json]({one.name}.json) |"
+        f"| [{one.heading}]({one.name}.md) | {one.source} | {total} | {hold} "
+        f"| [{one.name}.json]({one.name}.json) |"
         for one in done
         for total, hold in [_count(one)]
     ]
-    head = ["# Reproductions", "", "Herreros et al. 2014, doi 10.3389/fbioe.2014.00014.", ""]
-    table = ["| figure | statements | hold | numbers |", "| --- | --- | --- | --- |", *rows]
+    head = ["# Reproductions", ""]
+    table = ["| figure | source | statements | hold | numbers |", "| --- | --- | --- | --- | --- |", *rows]
     pages = ["\n" + one.markdown() for one in done]
     return "\n".join([*head, *table]) + "\n" + "".join(pages)

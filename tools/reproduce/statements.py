@@ -126,7 +126,7 @@ class Reproduction:
     Attributes
     ----------
     figure : str
-        Its number, or ``savings``.
+        Its number, ``savings``, or ``cfpc-`` and its number in the CFPC paper.
     title : str
         What it shows.
     basis : str
@@ -138,6 +138,10 @@ class Reproduction:
         What is in the picture, and more.
     draw : callable
         Writes the picture (PNG) to a path.
+    source : str
+        The paper.
+    config_sha256 : str or None
+        Digest of the configuration, where it is not the setting's.
     """
 
     figure: str
@@ -147,6 +151,8 @@ class Reproduction:
     statements: Sequence[Statement]
     numbers: Mapping[str, Any]
     draw: Callable[[Path], None]
+    source: str = "Herreros et al. 2014, doi 10.3389/fbioe.2014.00014"
+    config_sha256: str | None = None
 
     @property
     def name(self) -> str:
@@ -156,7 +162,9 @@ class Reproduction:
     @property
     def heading(self) -> str:
         """Number and title."""
-        return f"{self.name.replace('-', ' ').capitalize()}: {self.title}"
+        paper, _, number = self.figure.rpartition("-")
+        name = f"{paper.upper()}, figure {number}" if paper else self.name.replace("-", " ").capitalize()
+        return f"{name}: {self.title}"
 
     @property
     def reasons(self) -> list[str]:
@@ -168,6 +176,7 @@ class Reproduction:
         return {
             "figure": self.figure,
             "title": self.title,
+            "source": self.source,
             "basis": self.basis,
             "assumptions": list(self.assumptions),
             "statements": [statement.facts() for statement in self.statements],
@@ -178,7 +187,16 @@ class Reproduction:
         """Picture, table, reasons and assumptions as a page."""
         head = ["statement", "paper", "needs", *MODELS, ""]
         rows = [head, ["---"] * len(head), *(statement.row() for statement in self.statements)]
-        lines = [f"## {self.heading}", "", f"![{self.heading}]({self.name}.png)", "", self.basis, ""]
+        lines = [
+            f"## {self.heading}",
+            "",
+            f"![{self.heading}]({self.name}.png)",
+            "",
+            self.basis,
+            "",
+            f"{self.source}.",
+            "",
+        ]
         lines += ["| " + " | ".join(row) + " |" for row in rows]
         for title, items in (("Why not", self.reasons), ("Assumed", self.assumptions)):
             if items:

@@ -1,0 +1,231 @@
+"""``microzone cfpc``: a task run, compared, written and told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ...golden_model.cfpc import Lag
+from ...golden_model.cfpc.systems import Reals
+from ...golden_model.events import atomic_write, check_target
+from ..output import make_folder, write_json
+from ..reproduce.statements import plain
+from .picture import draw_run
+from .run import Connect, DivergenceError, Run, deviation, first_difference, run_on, trial_apart
+from .task import Task, rule_name
+
+__all__ = ["run_task"]
+
+_SHOWN = (1, 7, 20)
+"""Trials that are told, beside the last: those of the source's text, and one between."""
+_BESIDE = {"float": (), "fixed": ("float",), "rtl": ("fixed",), "board": ("fixed",)}
+"""What a model is compared with."""
+_NEAR = 0.99
+"""Of a weight's limit: it may have been there."""
+_FILES = ("figure.png", "result.npz", "report.json")
+
+
+def run_task(
+    task: Task,
+    model: str,
+    trials: int,
+    out: Path,
+    console: Console,
+    status: Console,
+    connect: Connect | None = None,
+) -> dict[str, Any]:
+    """Run a task, write picture, result and report into a folder, print what came of it.
+
+    Parameters
+    ----------
+    task : Task
+    model : {"float", "fixed", "rtl", "board"}
+        Fixed point is compared with float, the gateware with fixed point.
+    trials : int
+    out : Path
+    console, status : rich.console.Console
+        Where to print, and where to show progress.
+    connect : callable, optional
+        Gives the board.
+
+    Returns
+    -------
+    dict
+        The report.
+
+    Raises
+    ------
+    DivergenceError
+        If the error of `model` grows without bound; nothing is written.
+    FileError
+        If the folder cannot be written; before any work.
+    """
+    make_folder(out)
+    for name in _FILES:
+        check_target(out / name)
+    runs = {model: run_on(model, task, trials, status, connect=connect)}
+    facts = _facts(task, runs[model])
+    for other in _BESIDE[model]:
+        try:
+            runs[other] = run_on(other, task, trials, status)
+        except DivergenceError as error:
+            facts["warnings"].append(f"not compared with {error}")
+    facts |= _compared(task, runs)
+    report: dict[str, Any] = plain(facts)
+    title = f"CFPC, {task.config.task.name}: {facts['rule']}, {trials} trials ({model})"
+    draw_run(task, dict(reversed(runs.items())), model, out / "figure.png", title)
+    _save(task, runs[model], out / "result.npz")
+    write_json(out / "report.json", report)
+    _print(task, report, console)
+    console.print(f"picture, result and report in {out}", highlight=False)
+    return report
+
+
+def _facts(task: Task, run: Run) -> dict[str, Any]:
+    """What is known of one run."""
+    config, course, stability = task.config, run.course, task.stability
+    trials = course.rmse.size
+    shown = [n for n in (*_SHOWN, trials) if n <= trials]
+    facts: dict[str, Any] = {
+        "task": config.task.name,
+        "model": run.model,
+        "rule": rule_name(config),
+        "trials": trials,
+        "steps": task.reference.size,
+        "step_s": config.time.step_s,
+        "bases": config.bases.count,
+        "relative_rmse": {str(n): course.relative[n - 1] for n in dict.fromkeys(shown)},
+        "rmse": {"reactive": task.reactive_rmse, "first": course.rmse[0], "last": course.rmse[-1]},
+        "optimum": {
+            "rmse": task.optimum_rmse,
+            "relative_to_first": task.optimum_rmse / course.rmse[0],
+            "relative_to_reactive": task.optimum_rmse / task.reactive_rmse,
+        },
+        "lag_s": {"before": _lag(task, task.reactive), "after": _lag(task, course.last.y)},
+        "stability": asdict(stability) | {"stable": stability.stable, "rate": config.learning.rate},
+        "config_sha256": config.digest,
+        "warnings": list(_warnings(task, run)),
+    }
+    return facts
+
+
+def _lag(task: Task, output: Reals) -> dict[str, float]:
+    """None behind a reference that does not move."""
+    if np.ptp(task.reference) == 0:
+        return {"half_height": float("nan"), "along": float("nan")}
+    return asdict(Lag.of(task.reference, output, task.config.time.step_s))
+
+
+def _warnings(task: Task, run: Run) -> Iterator[str]:
+    stability, rate, formats = task.stability, task.config.learning.rate, task.config.formats
+    if not stability.stable:
+        yield (
+            f"rule {rule_name(task.config)} is unstable: smallest eigenvalue "
+            f"{stability.smallest_eigenvalue:.3g}, needs more than 0; the error can grow at any rate"
+        )
+    elif rate >= stability.highest_rate:
+        yield (
+            f"learning.rate = {rate:g}: from {stability.highest_rate:.3g} on the error of the weights may "
+            "grow in a trial"
+        )
+    if run.saturated:
+        steps = f"{run.saturated:,} steps"
+        yield f"formats.signal = {formats.signal}: error or output was at its limit in {steps}"
+    if run.raw is not None:
+        # Weights are known after each trial only, and one that was clipped may have come back a little since.
+        near = np.abs(run.raw).max(axis=0) > _NEAR * formats.weight.raw_max
+        if near.any():
+            count = f"{np.count_nonzero(near)} of {near.size} synapses"
+            yield f"formats.weight = {formats.weight}: within {1 - _NEAR:.0%} of its limit in {count}"
+
+
+def _compared(task: Task, runs: Mapping[str, Run]) -> dict[str, Any]:
+    """Fixed point with float, the gateware with fixed point."""
+    facts: dict[str, Any] = {}
+    if "fixed" in runs and "float" in runs:
+        largest, trial = deviation(runs["fixed"], runs["float"])
+        facts["fixed_against_float"] = {"largest_deviation": largest, "trial": trial}
+    if "board" in runs and "fixed" in runs:
+        apart = trial_apart(runs["fixed"], runs["board"])
+        facts["bit_accurate"] = apart is None
+        facts["first_difference"] = "" if apart is None else f"first in trial {apart}"
+    if "rtl" in runs:
+        difference = first_difference(task, runs["fixed"], runs["rtl"])
+        facts["bit_accurate"] = difference is None
+        facts["difference"] = None if difference is None else asdict(difference)
+        facts["first_difference"] = "" if difference is None else difference.describe()
+    return facts
+
+
+def _save(task: Task, run: Run, path: Path) -> None:
+    """Everything of a run in one file."""
+    entries: dict[str, Any] = {
+        "model": np.array(run.model),
+        "config": np.array(task.config.to_toml()),
+        "r": task.reference,
+        "x": task.inputs,
+        "rmse": run.course.rmse,
+        "relative": run.course.relative,
+        "weights": run.course.weights,
+    }
+    for when, trial in (("first", run.course.first), ("last", run.course.last)):
+        entries |= {f"y_{when}": trial.y, f"e_{when}": trial.error, f"o_{when}": trial.o}
+    if run.raw is not None:
+        entries["weights_raw"] = run.raw
+    with atomic_write(path) as file:
+        np.savez_compressed(file, **entries)
+
+
+def _print(task: Task, report: dict[str, Any], console: Console) -> None:
+    config, relative = task.config, report["relative_rmse"]
+    spread = "shifted" if config.bases.shifted else "of their own"
+    console.print(
+        f"[bold]{report['task']}[/], {report['model']}: rule {report['rule']}, {report['trials']} trials of "
+        f"{report['steps'] * report['step_s']:g} s, {report['bases']} bases ({spread})",
+        highlight=False,
+    )
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column("trial")
+    for name in (*relative, "optimum"):
+        table.add_column(name, justify="right")
+    shown = (*relative.values(), report["optimum"]["relative_to_first"])
+    table.add_row("relative RMSE", *(f"{value:.4f}" for value in shown))
+    console.print(table)
+    before, after = (_lag_in_words(report["lag_s"][when]) for when in ("before", "after"))
+    console.print(f"lag behind the reference: {before} reactive, {after} in trial {report['trials']}")
+    stability = report["stability"]
+    verdict = "[green]stable[/]" if stability["stable"] else "[red]unstable[/]"
+    console.print(
+        f"{verdict}: smallest eigenvalue of the symmetric part {stability['smallest_eigenvalue']:.4g}",
+        highlight=False,
+    )
+    if "fixed_against_float" in report:
+        found = report["fixed_against_float"]
+        console.print(
+            f"fixed against float: RMSE within {found['largest_deviation']:.3%} in every trial (trial "
+            f"{found['trial']})",
+            highlight=False,
+        )
+    if report.get("bit_accurate"):
+        steps = f"{report['trials'] * report['steps']:,} steps"
+        equal = f"in o, h and w at each of {steps}"
+        if report["model"] == "board":
+            equal = f"in e at each of {steps}, and in w after each trial"
+        console.print(f"[green]bit-accurate[/]: {report['model']} equals fixed {equal}")
+    elif "bit_accurate" in report:
+        console.print(f"[red]not bit-accurate[/]: {report['first_difference']}", highlight=False)
+    for warning in report["warnings"]:
+        console.print(f"[yellow]warning[/]: {warning}", highlight=False)
+
+
+def _lag_in_words(lag: dict[str, float | None]) -> str:
+    if lag["half_height"] is None:
+        return "none that is known"
+    along = "" if lag["along"] is None else f" ({round(1000 * lag['along'])} ms along the movement)"
+    return f"{round(1000 * lag['half_height'])} ms at half height{along}"
