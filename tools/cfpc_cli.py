@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
@@ -65,78 +66,53 @@ OutOption = Annotated[Path, typer.Option(help="Folder for picture, result and re
 _TRIALS, _OUT, _BAUD = 50, Path("cfpc-output"), 1_000_000
 
 
-def _run(
-    name: TaskName,
-    model: CfpcModel,
-    trials: int,
-    config: Path | None,
-    rule: str | None,
-    bases: Path | None,
-    reference: Path | None,
-    port: str | None,
-    baud: int,
-    simulated: bool,
-    out: Path,
-    as_json: bool,
-) -> None:
-    from .cfpc.board import connect
-    from .cfpc.command import run_task
-    from .cfpc.run import DivergenceError
-    from .cfpc.task import Task
+def _verb(name: TaskName, says: str) -> Callable[..., None]:
+    """The command of a task."""
 
-    if model is not CfpcModel.BOARD and (simulated or port is not None):
-        raise UserError(f"--{'simulated' if simulated else 'port'}: only with --model board")
-    base = _CONFIGS[name]()
-    configured = base if config is None else CfpcConfig.load(config, base)
-    task = Task.of(configured, rule_of=rule, reference=reference, bases=bases)
-    try:
-        report = run_task(
-            task, model.value, trials, out, errors if as_json else console, errors,
-            partial(connect, port=port, baud=baud, simulated=simulated, status=errors),
-        )  # fmt: skip
-    except DivergenceError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise typer.Exit(1) from None
-    if as_json:
-        print(json.dumps(report, indent=2))
-    if not report.get("bit_accurate", True):
-        raise typer.Exit(1)
+    def run(
+        model: ModelOption = CfpcModel.FIXED,
+        trials: TrialsOption = _TRIALS,
+        config: CfpcConfigOption = None,
+        rule: RuleOption = None,
+        bases: BasesOption = None,
+        reference: ReferenceOption = None,
+        port: PortOption = None,
+        baud: BaudOption = _BAUD,
+        simulated: SimulatedOption = False,
+        out: OutOption = _OUT,
+        as_json: JsonOption = False,
+    ) -> None:
+        from .cfpc.board import connect
+        from .cfpc.command import run_task
+        from .cfpc.run import DivergenceError
+        from .cfpc.task import Task
 
+        if model is not CfpcModel.BOARD and (simulated or port is not None):
+            raise UserError(f"--{'simulated' if simulated else 'port'}: only with --model board")
+        base = _CONFIGS[name]()
+        configured = base if config is None else CfpcConfig.load(config, base)
+        task = Task.of(configured, rule_of=rule, reference=reference, bases=bases)
+        board = partial(connect, port=port, baud=baud, simulated=simulated, status=errors)
+        try:
+            report = run_task(task, model.value, trials, out, errors if as_json else console, errors, board)
+        except DivergenceError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(1) from None
+        if as_json:
+            print(json.dumps(report, indent=2))
+        if not report.get("bit_accurate", True):
+            raise typer.Exit(1)
 
-@cfpc_app.command()
-def pursuit(
-    model: ModelOption = CfpcModel.FIXED,
-    trials: TrialsOption = _TRIALS,
-    config: CfpcConfigOption = None,
-    rule: RuleOption = None,
-    bases: BasesOption = None,
-    reference: ReferenceOption = None,
-    port: PortOption = None,
-    baud: BaudOption = _BAUD,
-    simulated: SimulatedOption = False,
-    out: OutOption = _OUT,
-    as_json: JsonOption = False,
-) -> None:
-    """Smooth pursuit: the eye learns to follow a moving target without delay."""
-    _run(TaskName.PURSUIT, model, trials, config, rule, bases, reference, port, baud, simulated, out, as_json)
+    run.__doc__ = says
+    return run
 
 
-@cfpc_app.command()
-def blink(
-    model: ModelOption = CfpcModel.FIXED,
-    trials: TrialsOption = _TRIALS,
-    config: CfpcConfigOption = None,
-    rule: RuleOption = None,
-    bases: BasesOption = None,
-    reference: ReferenceOption = None,
-    port: PortOption = None,
-    baud: BaudOption = _BAUD,
-    simulated: SimulatedOption = False,
-    out: OutOption = _OUT,
-    as_json: JsonOption = False,
-) -> None:
-    """Eye-blink: the eyelid learns to be closed when the air puff comes."""
-    _run(TaskName.BLINK, model, trials, config, rule, bases, reference, port, baud, simulated, out, as_json)
+_SAYS = {
+    TaskName.PURSUIT: "Smooth pursuit: the eye learns to follow a moving target without delay.",
+    TaskName.BLINK: "Eye-blink: the eyelid learns to be closed when the air puff comes.",
+}
+for _task, _text in _SAYS.items():
+    cfpc_app.command(_task.value)(_verb(_task, _text))
 
 
 @cfpc_app.command()
