@@ -50,4 +50,4 @@ site: setup ## docs/ as HTML in build/site; warnings are errors
 	    -b html -d $(SITE).doctrees $(DOCS) $(SITE)
 
 clean: ## remove .venv and all that is generated
-	rm -rf .venv build dist *.egg-info demo-output waves .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv build dist *.egg-info demo-output cfpc-output reproduce-output waves .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -61,12 +61,24 @@ class Config(Section):
 
     @classmethod
     def from_toml(cls, text: str, base: Self | None = None) -> Self:
-        """A configuration from TOML text; sections that it lacks are those of `base`, else the default."""
+        """A configuration from TOML text; what it lacks is as in `base`, else the default."""
         try:
             sections = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"not TOML: {error}") from None
-        return cls.make(**(base.model_dump() if base is not None else {}) | sections)
+        return cls.make(**cls.over(sections, base or cls()))
+
+    @classmethod
+    def over(cls, given: dict[str, Any], base: Self) -> dict[str, Any]:
+        """The sections of `base` with the given fields in them; what is malformed is left to ``make``."""
+        sections = base.model_dump()
+        for name, fields in given.items():
+            before = sections.get(name)
+            if isinstance(fields, dict) and isinstance(before, dict):
+                sections[name] = {**before, **fields}
+            else:
+                sections[name] = fields
+        return sections
 
     @classmethod
     def load(cls, path: Path | str, base: Self | None = None) -> Self:

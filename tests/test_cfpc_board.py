@@ -287,3 +287,5 @@ def test_options_of_the_board_are_for_the_board(microzone: Callable[..., Outcome
     outcome = microzone("cfpc", "pursuit", *option)
     assert outcome.status == 2
     assert outcome.err == f"error: {option[0]}: only with --model board\n"
+    both = microzone("cfpc", "pursuit", "--model", "board", "--simulated", "--port", "/dev/ttyUSB0")
+    assert (both.status, both.err) == (2, "error: --port and --simulated: one of them\n")

@@ -87,7 +87,7 @@ def test_it_says_in_words_what_the_report_has(microzone: Microzone) -> None:
         "pursuit, fixed: rule FM-ET, 50 trials of 2.5 s, 20 bases (shifted)",
         "lag behind the reference: 89 ms at half height (83 ms along the movement) reactive, 0 ms at half height",
         "stable: smallest eigenvalue of the symmetric part 71.91",
-        "fixed against float: RMSE within 0.0",
+        "fixed against float: RMSE differs by at most 0.0",
         "picture, result and report in p",
     ):
         assert words in outcome.out
@@ -206,8 +206,36 @@ def test_a_rate_beyond_the_highest_is_warned_of(microzone: Microzone) -> None:
 def test_weights_at_their_limit_are_warned_of(microzone: Microzone) -> None:
     Path("c.toml").write_text('[formats]\nsignal = "SQ(3,15)"\nweight = "SQ(1,23)"\n')
     report = report_of(microzone("cfpc", "blink", "--config", "c.toml", "--json"))
-    (warning,) = report["warnings"]
-    assert warning == "formats.weight = SQ(1,23): within 1% of its limit in 2 of 20 synapses"
+    limit, ends = report["warnings"][-1], report["warnings"][0]
+    assert limit == (
+        "formats.weight = SQ(1,23): within 1% of its limit in 2 of 20 synapses; more integer bits would hold them"
+    )
+    assert ends.startswith("trial 50 is ") and "times as far off as with the best w" in ends
+
+
+def test_a_reference_that_jumps_back_is_warned_of(microzone: Microzone) -> None:
+    np.save("r.npy", np.minimum(AT, 1.0))
+    report = report_of(microzone("cfpc", "pursuit", "--reference", "r.npy", "--trials", "3", "--json"))
+    assert (
+        "reference: begins at 0, ends at 1; trials follow each other, so each but the first begins with a jump"
+        in report["warnings"]
+    )
+    assert "trial 3 is worse than trial 1" in report["warnings"]
+
+
+def test_bases_that_move_nothing_are_told_from_an_unstable_rule(microzone: Microzone) -> None:
+    Path("c.toml").write_text("[bases]\ncount = 30\n")
+    report = report_of(microzone("cfpc", "pursuit", "--config", "c.toml", "--trials", "2", "--json"))
+    told = [warning for warning in report["warnings"] if warning.startswith("bases: ")]
+    assert told and "directions of w move nothing" in told[0]
+    assert report["stability"]["stable"] and report["stability"]["idle"] > 0
+
+
+def test_transposed_bases_are_refused(microzone: Microzone) -> None:
+    np.save("x.npy", CONFIG.basis_matrix.T)
+    outcome = microzone("cfpc", "pursuit", "--bases", "x.npy")
+    assert outcome.status == 2
+    assert outcome.err == "error: x.npy: has shape (20, 2500), needs (steps, bases) (2500, 20)\n"
 
 
 def test_what_diverges_ends_in_a_line(microzone: Microzone) -> None:

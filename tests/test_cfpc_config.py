@@ -56,6 +56,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"plant": {"impulse_response": [0.01]}, "controller": {"delay_s": 0.0}},
         "plant: loop: its output depends on itself",
     ),
+    "a long delay": (
+        {"controller": {"delay_s": 1e5}},
+        r"controller.delay_s = 100000: 100000000 steps of 0.001 s, at most 1000",
+    ),
     "unstable loop": (
         {"plant": {"leaks_s": [0.1, 0.003], "gain": 0.2}},
         r"controller: the loop is unstable by itself \(spectral radius 1.0026, needs less than 1\)",
@@ -120,6 +124,33 @@ def test_the_built_in_tasks(config: CfpcConfig, tmp_path: Path) -> None:
     path.write_text(config.to_toml().replace("count = 20", "count = -1"), encoding="utf-8")
     with pytest.raises(ConfigError, match=f"^{re.escape(str(path))}: bases.count = -1: "):
         CfpcConfig.load(path)
+
+
+def test_a_file_is_laid_over_a_task() -> None:
+    """Field by field; but another kind of plant, and a trace, come without what the task has of it."""
+    blink = CfpcConfig.blink()
+    over = CfpcConfig.from_toml(
+        "[bases]\ncount = 22\n[plant]\ngain = 0.5\n[controller]\nintegral = 4.0", blink
+    )
+    assert (over.bases.count, over.bases.width_s, over.bases.spacing_s) == (22, 0.02, 0.03)
+    assert (over.plant.leaks_s, over.plant.gain) == (blink.plant.leaks_s, 0.5)
+    assert (over.controller.proportional, over.controller.integral) == (0.5, 4.0)
+    assert (over.task, over.learning, over.formats) == (blink.task, blink.learning, blink.formats)
+    same = CfpcConfig.from_toml("[plant]\nleaks_s = [0.1, 0.003]")
+    assert same == DEFAULT and same.plant.gain == 0.1
+    other = CfpcConfig.from_toml("[plant]\nnumerator = [0.1]\ndenominator = [0.1, 1.0]")
+    assert (other.plant.leaks_s, other.plant.gain) == (None, 1.0)
+    low = DEFAULT.replace(eligibility={"trace": "low-order", "delay_s": 0.05, "leaks_s": (0.02,)})
+    assert CfpcConfig.from_toml('[eligibility]\ntrace = "delay"', low).eligibility.leaks_s is None
+    assert CfpcConfig.from_toml("[eligibility]\ndelay_s = 0.06", low).eligibility.leaks_s == (0.02,)
+    with pytest.raises(ConfigError, match=r"^plant"):
+        CfpcConfig.from_toml("plant = 3", blink)
+
+
+def test_a_state_that_is_nothing_has_a_unit_all_the_same() -> None:
+    """Its reciprocal is a number."""
+    config = DEFAULT.replace(plant={"gain": 1e-310}, controller={"integral": 0.0})
+    assert np.isfinite(FilterWords.of(config).state_units).all()
 
 
 def test_replace_changes_fields_and_keeps_the_rest() -> None:

@@ -54,7 +54,7 @@ SimulatedOption = Annotated[
 TrialsOption = Annotated[int, typer.Option(min=1, max=10_000, help="Trials in a row.")]
 CfpcConfigOption = Annotated[
     Path | None,
-    typer.Option("--config", help="Configuration (TOML); sections that it lacks are the task's own."),
+    typer.Option("--config", help="Configuration (TOML); what it lacks is as the task has it."),
 ]
 RuleOption = Annotated[
     str | None,
@@ -89,6 +89,8 @@ def _verb(name: TaskName, says: str) -> Callable[..., None]:
 
         if model is not CfpcModel.BOARD and (simulated or port is not None):
             raise UserError(f"--{'simulated' if simulated else 'port'}: only with --model board")
+        if simulated and port is not None:
+            raise UserError("--port and --simulated: one of them")
         base = _CONFIGS[name]()
         configured = base if config is None else CfpcConfig.load(config, base)
         task = Task.of(configured, rule_of=rule, reference=reference, bases=bases)

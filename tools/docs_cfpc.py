@@ -19,7 +19,7 @@ _USES = {
     "plant.gain": "of the leaky integrators at rest; the others are multiplied by it",
     "plant.numerator": "of a transfer function in s, highest power first",
     "plant.denominator": "of the same",
-    "plant.impulse_response": "a number a step",
+    "plant.impulse_response": "a number a step, the first of the step itself",
     "plant.method": "how a transfer function becomes discrete: `euler`, `zoh`, `bilinear`",
     "controller.proportional": "kp",
     "controller.integral": "ki, in 1/s",

@@ -6,7 +6,7 @@ import itertools
 import math
 from enum import StrEnum
 from functools import cached_property
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -164,6 +164,20 @@ class CfpcConfig(Config):
         """
         return cls.make(**_BLINK)
 
+    @classmethod
+    def over(cls, given: dict[str, Any], base: Self) -> dict[str, Any]:
+        """As any configuration; but another kind of plant, and a trace, come without those of the base."""
+        sections = super().over(given, base)
+        for name, kinds in _KINDS.items():
+            fields = given.get(name)
+            if not isinstance(fields, dict):
+                continue
+            had = {kind for kind in kinds if getattr(getattr(base, name), kind) is not None}
+            wanted = kinds & fields.keys()
+            if wanted - had or "trace" in fields:
+                sections[name] = fields
+        return sections
+
     def steps(self, seconds: float) -> int:
         """A duration in steps, rounded."""
         return round(seconds / self.time.step_s)
@@ -291,6 +305,13 @@ class CfpcConfig(Config):
         return self
 
 
+_KINDS = {
+    "plant": {"leaks_s", "numerator", "denominator", "impulse_response"},
+    "eligibility": {"delay_s", "leaks_s"},
+}
+"""Fields of which only some go together."""
+_MOST_DELAY = 1000
+"""Steps of feedback delay: whether the loop is stable takes seconds to tell with more."""
 WIDEST = 32
 """Bits of a word: two multiplied, and a sum of 4096 of these, in 64 bits."""
 _MOST_STEPS = 1_000_000
@@ -300,6 +321,11 @@ def _check_times(config: CfpcConfig) -> None:
     if not 1 <= config.trial_steps <= _MOST_STEPS:
         raise ValueError(
             f"task.trial_s = {config.task.trial_s:g}: 1 to {_MOST_STEPS} steps of {config.time.step_s:g} s"
+        )
+    if config.delay_steps > _MOST_DELAY:
+        raise ValueError(
+            f"controller.delay_s = {config.controller.delay_s:g}: {config.delay_steps} steps of "
+            f"{config.time.step_s:g} s, at most {_MOST_DELAY}"
         )
     times = [at for at, _ in config.task.reference]
     if any(after <= before for before, after in itertools.pairwise(times)):

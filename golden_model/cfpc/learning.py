@@ -46,6 +46,10 @@ def rule(name: str, config: CfpcConfig) -> CfpcConfig:
     return config.replace(eligibility=eligibility)
 
 
+_IDLE = 1e-9
+"""As a share of the largest direction's."""
+
+
 @dataclass(frozen=True, eq=False)
 class Batch:
     """Learning from trial to trial.
@@ -74,18 +78,21 @@ class Stability:
     Attributes
     ----------
     smallest_eigenvalue : float
-        Of (M + Mᵀ)/2. Above 0 the distance falls in every trial, for a rate that is low enough; below 0
-        there are weights from which it grows, at any rate.
+        Of (M + Mᵀ)/2, idle directions left out. Above 0 the distance falls in every trial, for a rate that
+        is low enough; below 0 there are weights from which it grows, at any rate.
     highest_rate : float
         Below it the distance falls in every trial, whatever the weights; 0 if there is none.
     spectral_radius : float
         Of I - η·M. It decides what happens in the end only: M is far from normal, and below 1 the error may
         first grow a thousandfold (the rule of Widrow and Hoff does).
+    idle : int
+        Directions of w that move nothing: bases beyond the end of a trial, or alike.
     """
 
     smallest_eigenvalue: float
     highest_rate: float
     spectral_radius: float
+    idle: int
 
     @property
     def stable(self) -> bool:
@@ -103,10 +110,25 @@ class Problem:
         e0: of the reactive loop alone.
     responses : ndarray, shape (steps, G)
         T·X: what each basis moves.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not belong together, or a number is not finite.
     """
 
     initial_error: Reals
     responses: Reals
+
+    def __post_init__(self) -> None:
+        error, responses = self.initial_error, self.responses
+        if error.ndim != 1 or responses.ndim != 2 or len(error) != len(responses) or not responses.size:
+            raise ValueError(
+                f"reference and bases of shapes {error.shape} and {responses.shape}: a trial of N steps has "
+                "(N,) and (N, G)"
+            )
+        if not (np.isfinite(error).all() and np.isfinite(responses).all()):
+            raise ValueError("reference, bases or loop: not all numbers are finite")
 
     @classmethod
     def of(
@@ -183,10 +205,14 @@ class Problem:
         The norm of I - η·M is below 1 while η·MᵀM is less than M + Mᵀ.
         """
         matrix = traces.T @ self.responses
-        symmetric = matrix + matrix.T
-        smallest = float(np.linalg.eigvalsh(symmetric)[0]) / 2
         values = np.linalg.eigvals(np.eye(len(matrix)) - rate * matrix)
+        # What moves nothing and is not learnt: neither M nor its transpose has anything in that direction.
+        _, sizes, right = np.linalg.svd(np.vstack([matrix, matrix.T]), full_matrices=False)
+        moved = right[sizes > _IDLE * max(sizes[0], np.finfo(np.float64).tiny)]
+        matrix = moved @ matrix @ moved.T
+        symmetric = matrix + matrix.T
+        smallest = float(np.linalg.eigvalsh(symmetric)[0]) / 2 if len(matrix) else 0.0
         highest = 0.0
         if smallest > 0:
             highest = 1 / float(eigh(matrix.T @ matrix, symmetric, eigvals_only=True)[-1])
-        return Stability(smallest, highest, float(max(abs(values))))
+        return Stability(smallest, highest, float(max(abs(values))), len(values) - len(moved))

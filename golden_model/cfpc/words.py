@@ -21,6 +21,8 @@ Raw = npt.NDArray[np.int64]
 MOST_STATES = 16
 """Of a forward model: a synapse's product for each two of them that act on each other."""
 _ACCUMULATOR_BITS = 62
+_NOTHING = 2.0**-200
+"""A state that stays below is none: its unit would be beyond what a double's reciprocal can be."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +88,7 @@ class FilterWords:
         if order > MOST_STATES:
             raise ConfigError(
                 f"eligibility: a forward model of {order} states, at most {MOST_STATES}: "
-                "choose trace = 'low-order'"
+                "choose trace = 'low-order' (--rule low-order)"
             )
         for fields, bits in (
             ("weight and signal", formats.weight.width + formats.signal.width + count.bit_length()),
@@ -169,8 +171,8 @@ def _state_bounds(model: Loop, steps: int) -> Reals:
 
 
 def _unit(bound: float, fmt: QFormat) -> float:
-    """The finest power of two with which `bound` is in the format."""
-    if not bound:
+    """The finest power of two with which `bound` is in the format, if it can be told from nothing."""
+    if bound < _NOTHING:
         return fmt.lsb
     unit = 2.0 ** math.ceil(math.log2(bound / fmt.raw_max))
     return unit if bound / unit <= fmt.raw_max else 2 * unit

@@ -26,6 +26,10 @@ _SHOWN = (1, 7, 20)
 """Trials that are told, beside the last: those of the source's text, and one between."""
 _BESIDE = {"float": (), "fixed": ("float",), "rtl": ("fixed",), "board": ("fixed",)}
 """What a model is compared with."""
+_JUMP = 0.05
+"""From the end of a trial to the beginning of the next, as a share of the reference's range."""
+_SLOW, _ENOUGH = 2.0, 20
+"""Times the optimum's error, after so many trials."""
 _NEAR = 0.99
 """Of a weight's limit: it may have been there."""
 _FILES = ("figure.png", "result.npz", "report.json")
@@ -123,7 +127,33 @@ def _lag(task: Task, output: Reals) -> dict[str, float]:
 
 
 def _warnings(task: Task, run: Run) -> Iterator[str]:
-    stability, rate, formats = task.stability, task.config.learning.rate, task.config.formats
+    yield from _of_learning(task, run)
+    formats, wider = task.config.formats, "more integer bits would hold them"
+    if run.saturated:
+        steps = f"{run.saturated:,} steps"
+        yield f"formats.signal = {formats.signal}: error or output was at its limit in {steps}; {wider}"
+    if run.raw is not None:
+        # Weights are known after each trial only, and one that was clipped may have come back a little since.
+        near = np.abs(run.raw).max(axis=0) > _NEAR * formats.weight.raw_max
+        if near.any():
+            count = f"{np.count_nonzero(near)} of {near.size} synapses"
+            limit = f"within {1 - _NEAR:.0%} of its limit"
+            yield f"formats.weight = {formats.weight}: {limit} in {count}; {wider}"
+
+
+def _of_learning(task: Task, run: Run) -> Iterator[str]:
+    """What a task, its rule and its rate keep from being learnt."""
+    stability, rate = task.stability, task.config.learning.rate
+    first, last = task.reference[0], task.reference[-1]
+    trials, ends = run.course.rmse.size, run.course.relative[-1]
+    if abs(last - first) > _JUMP * np.ptp(task.reference):
+        yield (
+            f"reference: begins at {first:g}, ends at {last:g}; trials follow each other, so each but the "
+            "first begins with a jump"
+        )
+    if stability.idle:
+        count = f"{stability.idle} of {task.config.bases.count} directions of w"
+        yield f"bases: {count} move nothing: bases beyond the end of the trial, or alike"
     if not stability.stable:
         yield (
             f"rule {rule_name(task.config)} is unstable: smallest eigenvalue "
@@ -134,15 +164,13 @@ def _warnings(task: Task, run: Run) -> Iterator[str]:
             f"learning.rate = {rate:g}: from {stability.highest_rate:.3g} on the error of the weights may "
             "grow in a trial"
         )
-    if run.saturated:
-        steps = f"{run.saturated:,} steps"
-        yield f"formats.signal = {formats.signal}: error or output was at its limit in {steps}"
-    if run.raw is not None:
-        # Weights are known after each trial only, and one that was clipped may have come back a little since.
-        near = np.abs(run.raw).max(axis=0) > _NEAR * formats.weight.raw_max
-        if near.any():
-            count = f"{np.count_nonzero(near)} of {near.size} synapses"
-            yield f"formats.weight = {formats.weight}: within {1 - _NEAR:.0%} of its limit in {count}"
+    elif trials >= _ENOUGH and run.course.rmse[-1] > _SLOW * task.optimum_rmse:
+        yield (
+            f"trial {trials} is {run.course.rmse[-1] / task.optimum_rmse:.1f} times as far off as with the "
+            f"best w: more trials, or a higher learning.rate (below {stability.highest_rate:.3g})"
+        )
+    if ends > 1:
+        yield f"trial {trials} is worse than trial 1"
 
 
 def _compared(task: Task, runs: Mapping[str, Run]) -> dict[str, Any]:
@@ -208,7 +236,7 @@ def _print(task: Task, report: dict[str, Any], console: Console) -> None:
     if "fixed_against_float" in report:
         found = report["fixed_against_float"]
         console.print(
-            f"fixed against float: RMSE within {found['largest_deviation']:.3%} in every trial (trial "
+            f"fixed against float: RMSE differs by at most {found['largest_deviation']:.3%} (in trial "
             f"{found['trial']})",
             highlight=False,
         )
@@ -226,6 +254,6 @@ def _print(task: Task, report: dict[str, Any], console: Console) -> None:
 
 def _lag_in_words(lag: dict[str, float | None]) -> str:
     if lag["half_height"] is None:
-        return "none that is known"
+        return "unknown"
     along = "" if lag["along"] is None else f" ({round(1000 * lag['along'])} ms along the movement)"
     return f"{round(1000 * lag['half_height'])} ms at half height{along}"

@@ -103,6 +103,10 @@ class Task:
                 raise UserError(str(error)) from None
         given = None if reference is None else _read(reference, 1, "(steps,)")
         matrix = None if bases is None else _read(bases, 2, "(steps, bases)")
+        if given is None and matrix is not None:
+            steps, transposed = config.trial_steps, matrix.shape[::-1]
+            if len(matrix) != steps and transposed[0] == steps:
+                raise FileError(f"{bases}: has shape {matrix.shape}, needs (steps, bases) {transposed}")
         lengths = [len(array) for array in (given, matrix) if array is not None]
         if len(set(lengths)) > 1:
             raise FileError(f"{bases}: {lengths[1]} steps, {reference} has {lengths[0]}")
