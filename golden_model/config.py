@@ -266,6 +266,7 @@ class ChipConfig(Config):
         From :meth:`make`, :meth:`from_toml` and :meth:`load`: one line naming field, value and limit.
     """
 
+    of = "the chip"
     time: Time = Time()
     trace: Trace = Trace()
     threshold: Threshold = Threshold()

@@ -6,7 +6,7 @@ import hashlib
 import math
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import pydantic
 import tomli_w
@@ -45,11 +45,18 @@ class Section(BaseModel):
 class Config(Section):
     """A whole configuration, in physical units.
 
+    Attributes
+    ----------
+    of : str
+        What is configured, for messages.
+
     Raises
     ------
     ConfigError
         From :meth:`make`, :meth:`from_toml` and :meth:`load`: one line naming field, value and limit.
     """
+
+    of: ClassVar[str]
 
     @classmethod
     def make(cls, /, **sections: Any) -> Self:
@@ -66,6 +73,9 @@ class Config(Section):
             sections = tomllib.loads(text)
         except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise ConfigError(f"not TOML: {error}") from None
+        for other in Config.__subclasses__():
+            if sections.keys() - cls.model_fields.keys() and sections.keys() <= other.model_fields.keys():
+                raise ConfigError(f"a configuration of {other.of}, needs one of {cls.of}")
         return cls.make(**cls.over(sections, base or cls()))
 
     @classmethod

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cfpc_configs import configs
 from hypothesis import given, settings
-from microzone.golden_model import SQ, UQ
+from microzone.golden_model import SQ, UQ, ChipConfig
 from microzone.golden_model.cfpc import CfpcConfig, FilterWords, Trace
 from microzone.golden_model.sections import ConfigError
 from numpy.testing import assert_allclose, assert_array_equal
@@ -145,6 +145,15 @@ def test_a_file_is_laid_over_a_task() -> None:
     assert CfpcConfig.from_toml("[eligibility]\ndelay_s = 0.06", low).eligibility.leaks_s == (0.02,)
     with pytest.raises(ConfigError, match=r"^plant"):
         CfpcConfig.from_toml("plant = 3", blink)
+
+
+def test_the_configuration_of_the_other_system_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"^a configuration of the chip, needs one of CFPC$"):
+        CfpcConfig.from_toml(ChipConfig.make().to_toml())
+    with pytest.raises(ConfigError, match=r"^a configuration of CFPC, needs one of the chip$"):
+        ChipConfig.from_toml(DEFAULT.to_toml())
+    with pytest.raises(ConfigError, match=r"^trace: Extra inputs"):
+        CfpcConfig.from_toml("[trace]\nstart = 1.0\n[bases]\ncount = 3")
 
 
 def test_a_state_that_is_nothing_has_a_unit_all_the_same() -> None:

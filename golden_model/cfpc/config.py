@@ -146,6 +146,7 @@ class CfpcConfig(Config):
     Source: Herreros et al. 2016 (NIPS), 3.4; the centre of the first basis is not in it.
     """
 
+    of = "CFPC"
     time: Time = Time()
     task: Task = Task()
     plant: Plant = _PURSUIT_PLANT
