@@ -173,8 +173,11 @@ def test_the_verb_builds_what_it_is_asked_for(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--design", "cfpc", "--config", "chip.toml"), "chip.toml: formats.trace: Extra inputs"),
-        (("--config", "cfpc.toml"), "cfpc.toml: eligibility.trace: Extra inputs"),
+        (
+            ("--design", "cfpc", "--config", "chip.toml"),
+            "chip.toml: a configuration of the chip, needs one of CFPC",
+        ),
+        (("--config", "cfpc.toml"), "cfpc.toml: a configuration of CFPC, needs one of the chip"),
         (("--design", "dsn"), "'dsn' is not one of 'chip', 'cfpc'"),
     ],
 )
