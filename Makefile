@@ -3,7 +3,7 @@ BIN := .venv/bin
 DOCS := docs
 SITE := build/site
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-all formal lint benchmark synth docs site clean
+.PHONY: help setup inference demo test test-all formal lint benchmark synth docs site clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
@@ -12,6 +12,14 @@ setup: .venv/.installed ## .venv with microzone and its tools
 
 .venv/.installed: pyproject.toml tools/setup.sh
 	tools/setup.sh
+
+inference: .venv/.inference ## what `microzone infer --method dsn` and `npe` need besides: torch, sbi, zuko
+
+# torch first and at this version: what sbi would choose by itself need not be one that it was tried with.
+.venv/.inference: .venv/.installed
+	$(BIN)/python -m pip install -qq --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev,inference]'
+	touch $@
 
 demo: setup ## an experiment on float, fixed and RTL: verdict and figure in demo-output/
 	$(BIN)/microzone demo

@@ -21,6 +21,9 @@ settings.register_profile(
 )  # fmt: skip
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "microzone"))
 
+EXTRA = "needs the extra `inference`: make inference"
+"""Why a test of what torch, sbi or zuko do is skipped."""
+
 
 @pytest.fixture
 def recording() -> Path:

@@ -1,0 +1,1 @@
+"""Which parameters give a behaviour: maximum entropy, degenerate solution networks, neural posteriors."""

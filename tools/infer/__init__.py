@@ -1,0 +1,1 @@
+"""Behind ``microzone infer``: from a behaviour to configurations."""

@@ -1,0 +1,1 @@
+"""Circuits compared over the same draws: study, pictures, report."""
