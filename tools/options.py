@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -24,6 +25,7 @@ __all__ = [
     "WorkersOption",
     "console",
     "errors",
+    "lacking_inference",
     "load_config",
 ]
 
@@ -57,9 +59,18 @@ WorkersOption = Annotated[
     int | None,
     typer.Option("--workers", min=0, help="Processes on this machine; else one a core; 0: none but this."),
 ]
+_INFERENCE = ("torch", "sbi", "zuko")
 DEFAULT_SIMULATOR = SimulatorName(next(iter(SIMULATORS)))
 
 
 def load_config(path: Path | None) -> ChipConfig:
     """The configuration of a file, or the default one."""
     return ChipConfig.load(path) if path else ChipConfig.make()
+
+
+def lacking_inference() -> str | None:
+    """What is missing of the extra `inference` and how to install it, for a message; None if nothing is."""
+    missing = [name for name in _INFERENCE if importlib.util.find_spec(name) is None]
+    if not missing:
+        return None
+    return f"needs {', '.join(missing)}: make inference"

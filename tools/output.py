@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from ..golden_model.events import FileError, atomic_write, check_target
 
@@ -36,14 +37,25 @@ def make_folder(path: Path) -> None:
         raise FileError(f"{path}: cannot be made: {error.strerror}") from None
 
 
+class _Rate(ProgressColumn):
+    """Units a second, of late."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{task.speed:.3g}/s")
+
+
 @contextmanager
 def progress_bar(
     label: str, total: int, where: Console, *, unit: str = ""
 ) -> Iterator[Callable[[int], None]]:
     """A progress bar over `total` steps; yields the function that moves it. With `unit` it counts too."""
-    columns = [TextColumn("{task.description:>6}"), BarColumn(40), TextColumn("{task.percentage:3.0f} %")]
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description:>6}"),
+        BarColumn(40),
+        TextColumn("{task.percentage:3.0f} %"),
+    ]
     if unit:
-        columns.append(TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit))
+        columns += [TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit), _Rate()]
     with Progress(
         *columns, TimeElapsedColumn(), console=where, transient=True, disable=not where.is_terminal
     ) as bar:

@@ -19,7 +19,7 @@ from ..output import make_folder, write_json
 from .spec import Spec
 from .work import Part, Synthesis
 
-__all__ = ["Store", "write_table"]
+__all__ = ["Store", "check_same", "write_table"]
 
 Columns = Mapping[str, npt.NDArray[Any]]
 
@@ -60,7 +60,7 @@ class Store:
         }
         path = folder / _SPEC
         if path.exists():
-            _check_same(path, asked)
+            check_same(path, asked, "another sweep")
         for part in (folder, folder / "parts", folder / "synthesis"):
             make_folder(part)
         if not path.exists():
@@ -116,14 +116,15 @@ class Store:
         return self.folder / "synthesis" / f"{job.key}.json"
 
 
-def _check_same(path: Path, asked: Mapping[str, Any]) -> None:
+def check_same(path: Path, asked: Mapping[str, Any], other: str) -> None:
+    """FileError if a folder was asked for something else before; `other` is what it then holds."""
     try:
         before = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise FileError(f"{path}: cannot be read ({error})") from None
     for field, then, now in _differences("", before, dict(asked)):
         raise FileError(
-            f"{path.parent}: holds another sweep, with {field} = {_short(then)}, here {_short(now)}; "
+            f"{path.parent}: holds {other}, with {field} = {_short(then)}, here {_short(now)}; "
             "take another folder"
         )
 
