@@ -24,6 +24,8 @@ from .cfpc_cli import cfpc_app
 from .compare_cli import compare
 from .host_cli import host_app
 from .host_link import LinkError
+from .infer_cli import infer
+from .infer_compare_cli import infer_compare
 from .options import (
     DEFAULT_SIMULATOR,
     ConfigOption,
@@ -161,6 +163,8 @@ def run(
 
 
 app.command()(compare)
+app.command()(infer_compare)
+app.command()(infer)
 app.command()(reproduce)
 app.command()(sweep)
 
