@@ -26,7 +26,11 @@ __all__ = ["reproduce"]
 
 def reproduce(
     figures: Annotated[
-        list[str], typer.Argument(help="4 to 16, savings; cfpc-3, cfpc-4 of the CFPC paper; or all.")
+        list[str],
+        typer.Argument(
+            help="4 to 16, savings; cfpc-3, cfpc-4 of the CFPC paper; dsn-2, dsn-go-no-go of the DSN paper; "
+            "or all."
+        ),
     ],
     out: Annotated[Path, typer.Option(help="Folder for pictures, numbers and tables.")] = Path(
         "reproduce-output"
@@ -55,11 +59,12 @@ def reproduce(
     from .reproduce.command import reproduce as run
     from .reproduce.setting import Setting
 
-    names, chip = chosen_figures(figures), load_config(config)
+    where = errors if as_json else console
+    names, chip = chosen_figures(figures, where), load_config(config)
     needed = rtl and any(name in WITH_RTL for name in names)
     with cluster(scheduler, workers) as workforce:
         simulated = find_simulator(simulator.value) if needed else None
         setting = Setting(chip, seed, sessions, simulated, workforce, errors)
-        report = run(names, setting, out, errors if as_json else console)
+        report = run(names, setting, out, where)
     if as_json:
         print(json.dumps(report, indent=2))

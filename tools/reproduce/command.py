@@ -12,11 +12,13 @@ from rich.table import Table
 from rich.text import Text
 
 from ...golden_model.events import atomic_write, check_target
-from ..options import UserError
+from ..options import UserError, lacking_inference
 from ..output import make_folder, write_json
 from .biohybrid import figure_11, figure_12, figure_13
 from .cfpc import cfpc_3, cfpc_4
 from .detectors import figure_9
+from .dsn import dsn_2
+from .go_no_go import dsn_go_no_go
 from .latencies import figure_6, figure_7, figure_8
 from .prediction import figure_10
 from .rate import figure_14
@@ -25,7 +27,7 @@ from .stability import figure_4, figure_5, savings
 from .statements import MODELS, Reproduction, plain
 from .unpaired import figure_15, figure_16
 
-__all__ = ["FIGURES", "WITH_RTL", "chosen_figures", "reproduce"]
+__all__ = ["FIGURES", "WITH_INFERENCE", "WITH_RTL", "chosen_figures", "reproduce"]
 
 FIGURES: Mapping[str, Callable[[Setting], Reproduction]] = {
     "4": figure_4,
@@ -44,18 +46,41 @@ FIGURES: Mapping[str, Callable[[Setting], Reproduction]] = {
     "16": figure_16,
     "cfpc-3": cfpc_3,
     "cfpc-4": cfpc_4,
+    "dsn-2": dsn_2,
+    "dsn-go-no-go": dsn_go_no_go,
 }
 WITH_RTL = ("4", "5", "11", "12", "13", "14", "cfpc-3", "cfpc-4")
 """Figures of single sessions, and of CFPC, which run on the gateware too."""
+WITH_INFERENCE = ("dsn-2", "dsn-go-no-go")
+"""Figures that need the extra `inference`."""
 _ALL = "all"
 
 
-def chosen_figures(names: Sequence[str]) -> list[str]:
-    """The figures that are named, each once, in the order of the papers; UserError if there is none such."""
+def chosen_figures(names: Sequence[str], console: Console | None = None) -> list[str]:
+    """The figures that are named, each once, in the order of the papers.
+
+    Parameters
+    ----------
+    names : sequence of str
+        ``all`` is all that can be run: without the extra `inference`, not those that need it.
+    console : rich.console.Console, optional
+        Where to say what is left out.
+
+    Raises
+    ------
+    UserError
+        If there is none such, or one is named that needs the extra.
+    """
+    lacking = lacking_inference()
     for name in names:
         if name not in FIGURES and name != _ALL:
             raise UserError(f"figure {name!r}: choose from {', '.join(FIGURES)}, {_ALL}")
-    return [name for name in FIGURES if name in names or _ALL in names]
+        if lacking and name in WITH_INFERENCE:
+            raise UserError(f"figure {name!r}: {lacking}")
+    left_out = WITH_INFERENCE if lacking else ()
+    if _ALL in names and left_out and console is not None:
+        console.print(f"left out: {', '.join(left_out)}, as each {lacking}", markup=False, highlight=False)
+    return [name for name in FIGURES if name in names or (_ALL in names and name not in left_out)]
 
 
 def reproduce(names: Sequence[str], setting: Setting, out: Path, console: Console) -> dict[str, Any]:

@@ -126,7 +126,8 @@ class Reproduction:
     Attributes
     ----------
     figure : str
-        Its number, ``savings``, or ``cfpc-`` and its number in the CFPC paper.
+        Its number, ``savings``, or ``cfpc-`` and its number in the CFPC paper; ``dsn-`` and its number or
+        name in the DSN paper.
     title : str
         What it shows.
     basis : str
@@ -162,8 +163,11 @@ class Reproduction:
     @property
     def heading(self) -> str:
         """Number and title."""
-        paper, _, number = self.figure.rpartition("-")
-        name = f"{paper.upper()}, figure {number}" if paper else self.name.replace("-", " ").capitalize()
+        paper, _, number = self.figure.partition("-")
+        if not number:
+            name = self.name.replace("-", " ").capitalize()
+        else:
+            name = f"{paper.upper()}, figure {number}" if number.isdecimal() else paper.upper()
         return f"{name}: {self.title}"
 
     @property
