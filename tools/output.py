@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
 from ..golden_model.events import FileError, atomic_write, check_target
 
-__all__ = ["check_files", "make_folder", "progress_bar", "write_json"]
+__all__ = ["as_json", "check_files", "make_folder", "progress_bar", "write_json"]
 
 
 def check_files(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
@@ -61,6 +64,33 @@ def progress_bar(
     ) as bar:
         task = bar.add_task(label, total=total)
         yield lambda done: bar.update(task, completed=done)
+
+
+def as_json(value: Any, digits: int | None = None) -> Any:
+    """What ``json`` can write strictly: numpy's numbers as Python's, NaN and infinities as None.
+
+    Parameters
+    ----------
+    value : object
+        Dataclasses, mappings, arrays, lists, tuples and numbers, in each other.
+    digits : int, optional
+        That numbers are rounded to, after the point.
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: as_json(getattr(value, field.name), digits) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): as_json(entry, digits) for key, entry in value.items()}
+    if isinstance(value, np.ndarray):
+        return as_json(value.tolist(), digits)
+    if isinstance(value, list | tuple):
+        return [as_json(entry, digits) for entry in value]
+    if isinstance(value, np.generic):
+        return as_json(value.item(), digits)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            return None
+        return value if digits is None else round(value, digits)
+    return value
 
 
 def write_json(path: Path, numbers: Any) -> None:

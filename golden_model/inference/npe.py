@@ -27,7 +27,7 @@ from scipy.stats import kstest
 
 from ..config import ChipConfig, ConfigError
 from ..events import FileError, atomic_write
-from .behaviour import STATISTICS
+from .behaviour import NAMES, STATISTICS
 from .parameters import ParameterSpace
 from .simulations import Table
 
@@ -169,15 +169,14 @@ _SCALING = ("centre", "spread", "low", "high")
 
 
 def _columns(statistics: Reals, used: Sequence[str]) -> Reals:
-    names = [s.name for s in STATISTICS]
     for name in used:
-        if name not in names:
-            raise ValueError(f"statistic {name!r}: choose from {', '.join(names)}")
+        if name not in NAMES:
+            raise ValueError(f"statistic {name!r}: choose from {', '.join(NAMES)}")
     if not used or len(set(used)) < len(used):
         raise ValueError(f"statistics {', '.join(used)}: each once, at least one")
-    if statistics.ndim != 2 or statistics.shape[1] != len(names):
-        raise ValueError(f"statistics of shape {statistics.shape}: needs {len(names)} columns")
-    return statistics[:, [names.index(name) for name in used]]
+    if statistics.ndim != 2 or statistics.shape[1] != len(NAMES):
+        raise ValueError(f"statistics of shape {statistics.shape}: needs {len(NAMES)} columns")
+    return statistics[:, [NAMES.index(name) for name in used]]
 
 
 def _builder(parameters: int) -> Any:

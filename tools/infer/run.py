@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from rich.console import Console
 
 from ...golden_model.events import atomic_write
 from ...sim.simulators import Simulator
-from ..output import write_json
+from ..output import as_json, write_json
 from .checks import check_rtl, choose, simulate_afresh, write_samples
 from .methods import answer
 from .picture import draw_behaviour, draw_pairs
@@ -125,15 +124,6 @@ def run_inference(
         report["rtl"] = check_rtl(request, chosen[0], paths[0], simulations, simulator, status)
         passed &= report["rtl"]["bit_accurate"] and report["rtl"]["shows"]
     report["passed"] = passed
-    report = _finite(report)
+    report = as_json(report)
     write_json(folder / "report.json", report)
     return report
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: null in its place."""
-    if isinstance(value, dict):
-        return {name: _finite(entry) for name, entry in value.items()}
-    if isinstance(value, list):
-        return [_finite(entry) for entry in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +15,7 @@ from ...golden_model.inference.behaviour import Variant
 from ...golden_model.inference.circuits import HEALTHY, Circuit, CircuitSpace
 from ...golden_model.inference.parameters import ParameterSpace
 from ...golden_model.inference.simulations import Table
-from ..output import make_folder, write_json
+from ..output import as_json, make_folder, write_json
 from ..sweep.store import check_same
 from .parts import Pieces, version
 from .request import Request
@@ -68,7 +67,7 @@ class Simulations:
         asked = {
             "version": version(),
             "parameters": {name: list(limits) for name, limits in request.space.limits.items()},
-            "experiment": _plain(asdict(request.experiment)),
+            "experiment": as_json(request.experiment),
             "variant": request.variant,
             "seed": request.seed,
             "config": request.config.model_dump(mode="json"),
@@ -123,11 +122,3 @@ _UNCHANGED = "threshold_bits"
 
 def _circuit(variant: Variant) -> Circuit:
     return replace(HEALTHY, name=variant, variant=variant)
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    """As JSON has it: lists for tuples."""
-    return {
-        name: _plain(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
-        for name, value in values.items()
-    }

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from typing import Any
-
-import numpy as np
 
 from ...golden_model.inference.circuits import HEALTHY
 from ...golden_model.inference.comparison import TARGETS
 from ..infer.parts import version
+from ..output import as_json
 from .study import Comparison
 
 __all__ = ["report"]
@@ -44,19 +41,5 @@ def report(comparison: Comparison) -> dict[str, Any]:
             for name, found in comparison.found.items()
         },
     }
-    return {key: _plain(value) for key, value in numbers.items()}
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses, arrays and NaN as JSON has them."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field_.name: _plain(getattr(value, field_.name)) for field_ in fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        return _plain(value.item())
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    found: dict[str, Any] = as_json(numbers)
+    return found

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from ..output import as_json
+
 __all__ = ["MODELS", "PERCENTILES", "Limits", "Reproduction", "Statement", "percentile", "plain", "ratio"]
 
 MODELS = ("float", "fixed", "rtl")
@@ -240,15 +242,5 @@ def percentile(value: float, found: Any, *, missing: float = math.nan) -> float:
 
 
 def plain(value: Any) -> Any:
-    """What ``json`` can write strictly: numpy's numbers as Python's, NaN and infinities as None."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, np.ndarray):
-        return plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        return plain(value.item())
-    if isinstance(value, float):
-        return round(value, 9) if math.isfinite(value) else None
-    return value
+    """What ``json`` can write strictly, to nine digits after the point."""
+    return as_json(value, digits=9)
