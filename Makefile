@@ -39,7 +39,7 @@ lint: setup ## ruff and mypy
 	@mkdir -p .venv/typing/microzone
 	@for folder in golden_model gateware sim boards tools; do \
 	    ln -sfn ../../../$$folder .venv/typing/microzone/$$folder; done
-	MYPYPATH=.venv/typing $(BIN)/mypy -p microzone
+	MYPYPATH=.venv/typing:docs $(BIN)/mypy -p microzone -p generate
 
 benchmark: setup ## steps a second of each model, in one run
 	$(BIN)/python benchmarks/throughput.py
@@ -51,7 +51,7 @@ synth: setup ## logic cells, DSPs and Fmax of the core on the iCE40 UP5K
 	$(BIN)/python -m microzone.boards.synthesis
 
 docs: setup ## the generated parts of docs/
-	$(BIN)/python -m microzone.tools.docs
+	PYTHONPATH=$(DOCS) $(BIN)/python -m generate
 
 site: setup ## docs/ as HTML in build/site; warnings are errors
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env --write-all \

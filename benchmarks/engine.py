@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from microzone.golden_model import ChipConfig, Events, MicrocircuitFixed, Protocol, Trial
-from microzone.golden_model.engine import Engine
-from microzone.golden_model.sessions import ProtocolDraw, ShuffledIo, run_sessions
+from microzone.golden_model.experiment.engine import Engine
+from microzone.golden_model.experiment.sessions import ProtocolDraw, ShuffledIo, run_sessions
 
 SESSIONS, SHUFFLED, STEPPED = 2500, 20000, 20
 

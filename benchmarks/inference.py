@@ -16,6 +16,7 @@ from contextlib import contextmanager
 
 import numpy as np
 from microzone.golden_model import ChipConfig
+from microzone.golden_model.experiment.protocol import IO_QUALITY
 from microzone.golden_model.inference import linear_system
 from microzone.golden_model.inference.behaviour import Experiment, behaviour
 from microzone.golden_model.inference.dsn import fit_dsn
@@ -23,7 +24,6 @@ from microzone.golden_model.inference.maxent import reweight
 from microzone.golden_model.inference.npe import gates, train
 from microzone.golden_model.inference.parameters import ParameterSpace
 from microzone.golden_model.inference.simulations import Table, simulate
-from microzone.golden_model.protocol import IO_QUALITY
 from microzone.tools.cluster import cluster
 
 SIMULATIONS, HELD_OUT, CHUNK = 20_000, 200, 500

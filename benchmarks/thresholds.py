@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 from microzone.golden_model import ChipConfig, DetectorFloat, select_thresholds
-from microzone.golden_model.training import synthetic_training
+from microzone.golden_model.experiment.training import synthetic_training
 
 
 def main() -> None:

@@ -19,8 +19,8 @@ from microzone.golden_model import (
     Protocol,
     calibrate,
 )
-from microzone.sim.replay import Scenario, replay
-from microzone.sim.simulators import SIMULATORS
+from microzone.sim.build.simulators import SIMULATORS
+from microzone.sim.replay.replay import Scenario, replay
 
 
 def main() -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
-from ..golden_model.calibration import calibrate
+from ..golden_model.calibrate.calibration import calibrate
 from ..golden_model.config import ChipConfig
-from ..golden_model.protocol import TRAINING
+from ..golden_model.experiment.protocol import TRAINING
 from . import icebreaker, orangecrab, ulx3s
 from .flow import ECP5, ICE40, Family
 from .pins import Wire, wires

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 
-from ..gateware.cfpc import Cfpc, CfpcTiming
+from ..gateware.cfpc.filter import Cfpc, CfpcTiming
 from ..gateware.toolchain import ToolError
 from ..golden_model.cfpc import CfpcConfig
 from .flow import DoesNotFit

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from amaranth.hdl import Elaboratable
 
-from ..gateware.cfpc_program import CfpcTiming
+from ..gateware.cfpc.program import CfpcTiming
 from ..golden_model.cfpc import CfpcConfig
 from ..golden_model.config import ChipConfig, ConfigError
 from .board import Board

@@ -16,7 +16,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..gateware.chip import Chip
-from ..gateware.microcircuit import Microcircuit
+from ..gateware.microcircuit.microcircuit import Microcircuit
 from ..gateware.step_timer import StepTimer
 from ..gateware.toolchain import ToolError, to_rtlil, without_collisions
 from ..golden_model.config import ChipConfig

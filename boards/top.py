@@ -10,9 +10,9 @@ from amaranth.hdl import Cat, Const, Elaboratable, Module, Value
 from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
 
-from ..gateware.linked_cfpc import LinkedCfpc
+from ..gateware.cfpc.linked import LinkedCfpc
+from ..gateware.link.uart import Uart
 from ..gateware.linked_chip import LinkedChip
-from ..gateware.uart import Uart
 from ..golden_model.cfpc import CfpcConfig
 from ..golden_model.config import ChipConfig
 from .pins import LAMPS, SPI_LINES, STIMULATOR_LINES

@@ -1,15 +1,15 @@
 """The chip in Amaranth HDL, bit for bit the fixed-point model of ``microzone.golden_model``."""
 
-from .amplifier import Amplifier
+from .amplifier.amplifier import Amplifier
 from .chip import Chip
-from .detection import Detection
+from .detection.detection import Detection
 from .events import EventKind
-from .microcircuit import Microcircuit
-from .parameters import Parameter
-from .rational import RationalEvaluator
-from .recalibration import Recalibration
+from .microcircuit.microcircuit import Microcircuit
+from .microcircuit.parameters import Parameter
+from .microcircuit.rational import RationalEvaluator
+from .microcircuit.recalibration import Recalibration
 from .step_timer import StepTimer
-from .stimulation import Stimulation
+from .stimulation.stimulation import Stimulation
 
 __all__ = [
     "Amplifier",

@@ -14,11 +14,11 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden_model.chip import ChipTiming, electrode_settings
 from ..golden_model.config import ChipConfig
-from .amplifier import Amplifier
-from .detection import Detection
+from .amplifier.amplifier import Amplifier
+from .detection.detection import Detection
 from .events import EventKind, channel_shape
-from .microcircuit import Microcircuit
-from .stimulation import Stimulation
+from .microcircuit.microcircuit import Microcircuit
+from .stimulation.stimulation import Stimulation
 
 __all__ = ["Chip"]
 

@@ -10,13 +10,13 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden_model.config import ChipConfig
-from .amplifier import AmplifierFault
+from .amplifier.amplifier import AmplifierFault
 from .chip import Chip
-from .interlock import InterlockFault
-from .link import Link
-from .record_fifo import RecordFifo
-from .register_file import RegisterFile
-from .telemetry import Telemetry
+from .link.link import Link
+from .link.record_fifo import RecordFifo
+from .link.telemetry import Telemetry
+from .registers.file import RegisterFile
+from .stimulation.interlock import InterlockFault
 
 __all__ = ["LinkedChip"]
 

@@ -1,21 +1,21 @@
 """What the chip computes, in floating point and in fixed point. Needs numpy and numba, no hardware tools."""
 
-from .calibration import Goals, calibrate
+from .calibrate.calibration import Goals, calibrate
+from .calibrate.plasticity_events import CalibrationError
+from .calibrate.thresholds import select_thresholds
 from .chip import ChipFixed, ChipFloat
 from .config import ChipConfig, ConfigError, PrecisionWarning
 from .detection import DetectorFixed, DetectorFloat
-from .engine import Course, Engine
 from .events import Events, FileError, Result
+from .experiment.engine import Course, Engine
+from .experiment.preparation import Preparation, PreparationSettings
+from .experiment.protocol import TRAINING, Protocol, Trial, score
+from .experiment.sessions import ProtocolDraw, Sessions, ShuffledIo, run_sessions
+from .experiment.training import TrainingRecording
 from .fixed import SQ, UQ, Overflow, QFormat, Rounding, quantize, resize
 from .microcircuit import MicrocircuitFixed, MicrocircuitFloat
-from .plasticity_events import CalibrationError
-from .preparation import Preparation, PreparationSettings
-from .protocol import TRAINING, Protocol, Trial, score
 from .recalibration import Coefficients, RecalibrationFixed, RecalibrationFloat
-from .sessions import ProtocolDraw, Sessions, ShuffledIo, run_sessions
 from .stimulation import Stimulator
-from .thresholds import select_thresholds
-from .training import TrainingRecording
 
 __all__ = [
     "SQ",

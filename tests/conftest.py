@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, settings
-from microzone.tools import cli
+from microzone.tools.cli import main as cli
 
 RECORDING = Path(__file__).resolve().parents[2] / "shared" / "recordings" / "purkinje_06-11.mat"
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from microzone.gateware.amplifier import AmplifierFault
-from microzone.gateware.frames import Decoder, Record, RecordKind, encode
-from microzone.gateware.interlock import InterlockFault
-from microzone.gateware.parameters import PLASTIC, Parameter, parameter_formats
-from microzone.gateware.register_file import CAPACITY
-from microzone.gateware.register_map import register_map
-from microzone.gateware.stimulation_registers import settings_words
+from microzone.gateware.amplifier.amplifier import AmplifierFault
+from microzone.gateware.link.frames import Decoder, Record, RecordKind, encode
+from microzone.gateware.microcircuit.parameters import PLASTIC, Parameter, parameter_formats
+from microzone.gateware.registers.file import CAPACITY
+from microzone.gateware.registers.map import register_map
+from microzone.gateware.stimulation.interlock import InterlockFault
+from microzone.gateware.stimulation.registers import settings_words
 from microzone.golden_model.chip import electrode_settings
 from microzone.golden_model.config import ChipConfig
 from microzone.golden_model.detection_parameters import DetectionParameters, DetectionRow
@@ -25,7 +25,7 @@ from microzone.golden_model.fixed import QFormat
 from microzone.golden_model.microcircuit import MicrocircuitFixed
 from microzone.golden_model.recalibration import Row, coefficient_words
 from microzone.golden_model.stimulation import StimulationTiming
-from microzone.tools.host import Host, LinkError
+from microzone.tools.host.chip import Host, LinkError
 
 OK, BAD_OPERATION, BAD_LENGTH, BAD_ADDRESS, FULL = range(5)
 READ, WRITE = 1, 2
@@ -92,7 +92,7 @@ class Session:
 
 @dataclass
 class FakeDevice:
-    """A ``microzone.tools.host.Transport``."""
+    """A ``microzone.tools.host.chip.Transport``."""
 
     config: ChipConfig = field(default_factory=ChipConfig.make)
     cable: Cable = field(default_factory=Cable)

@@ -12,11 +12,13 @@ from unittest import mock
 from amaranth.hdl import Elaboratable, Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import memory, wiring
 from amaranth.sim import Simulator
-from microzone.gateware import register_file, register_map, register_rows
-from microzone.gateware.frames import Status
-from microzone.gateware.microcircuit import Microcircuit
-from microzone.gateware.parameters import Parameter
-from microzone.gateware.register_map import LEVEL_HIGH, Register
+from microzone.gateware.link.frames import Status
+from microzone.gateware.microcircuit.microcircuit import Microcircuit
+from microzone.gateware.microcircuit.parameters import Parameter
+from microzone.gateware.registers import file as register_file
+from microzone.gateware.registers import map as register_map
+from microzone.gateware.registers import rows as register_rows
+from microzone.gateware.registers.map import LEVEL_HIGH, Register
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.detection_parameters import DetectionRow
 

@@ -14,10 +14,10 @@ import numpy as np
 from amaranth.hdl import Assert, Module
 from amaranth.lib import memory
 from amaranth.sim import Simulator
-from microzone.gateware import event_banks, microcircuit, rational, recalibration
+from microzone.gateware.microcircuit import event_banks, microcircuit, rational, recalibration
 from microzone.golden_model.microcircuit import SIGNALS
-from microzone.sim.comparison import RECALIBRATION
-from microzone.sim.replay import Scenario
+from microzone.sim.replay.comparison import RECALIBRATION
+from microzone.sim.replay.replay import Scenario
 
 DETECTED = ("pn", "io", "blanked")
 """What a step tells of its detections, beside what it makes of them."""
@@ -115,7 +115,7 @@ async def access(ctx: Any, core: Any, channel: int, parameter: int, word: int | 
     ctx.set(core.access.valid, 0)
 
 
-# Each of the eight processes broken on purpose: what stands in gateware/microcircuit.py, and what replaces it.
+# Each of the eight processes broken on purpose: what stands in gateware/microcircuit/microcircuit.py, and what replaces it.
 PROCESSES = {
     "1 trace: one step too long": ("below(before.age, idle - 1)", "below(before.age, idle)"),
     "1 trace: slope off by one LSB": (

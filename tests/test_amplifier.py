@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from microzone.gateware import amplifier as front_end
-from microzone.gateware import spi
+from microzone.gateware.amplifier import amplifier as front_end
+from microzone.gateware.amplifier import spi
 from microzone.gateware.toolchain import to_verilog
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model import amplifier as model
 from microzone.golden_model.amplifier import FrameTiming, amplifier_registers, decode_registers
-from microzone.sim.amplifier import AnaloguePath
-from microzone.sim.amplifier_bench import run_amplifier
-from microzone.sim.simulators import SIMULATORS, BenchFailure
+from microzone.sim.benches.run_amplifier import run_amplifier
+from microzone.sim.build.simulators import SIMULATORS, BenchFailure
+from microzone.sim.loop.amplifier import AnaloguePath
 from support import changed as changed_module
 
 FULL = {"chips": 2, "channels": 32, "rate_hz": 30e3}

@@ -18,6 +18,7 @@ from amaranth.hdl import Elaboratable, Module, Signal
 from amaranth.lib import io, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
+from generate.boards import BOARD_TABLES, pins_table
 from microzone.boards import build as build_module
 from microzone.boards import designs
 from microzone.boards import top as top_module
@@ -28,13 +29,12 @@ from microzone.boards.flash import flash
 from microzone.boards.flow import DoesNotFit
 from microzone.boards.table import RECORDED, RESOURCES, sizes
 from microzone.boards.top import Top
-from microzone.gateware.spi import spi_signature
+from microzone.gateware.amplifier.spi import spi_signature
 from microzone.gateware.toolchain import ToolError
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.chip import ChipTiming
 from microzone.golden_model.events import FileError
 from microzone.tools.build import build_command
-from microzone.tools.docs_boards import BOARD_TABLES, pins_table
 from rich.console import Console
 from support import changed
 

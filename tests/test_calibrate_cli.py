@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from conftest import Outcome
 from microzone.golden_model import ChipConfig, Protocol, Trial
-from microzone.golden_model.calibration import Goals, calibrate
-from microzone.golden_model.protocol import TRAINING
-from microzone.golden_model.thresholds import select_thresholds
-from microzone.golden_model.training import synthetic_training
+from microzone.golden_model.calibrate.calibration import Goals, calibrate
+from microzone.golden_model.calibrate.thresholds import select_thresholds
+from microzone.golden_model.experiment.protocol import TRAINING
+from microzone.golden_model.experiment.training import synthetic_training
 
 CONFIG = ChipConfig.make()
 EVENTS = TRAINING.training(CONFIG, 1)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, Events, MicrocircuitFloat
-from microzone.golden_model.calibration import (
+from microzone.golden_model.calibrate.calibration import (
     Goals,
     calibrate,
     check_working_range,
@@ -19,13 +19,13 @@ from microzone.golden_model.calibration import (
     residual,
     solve,
 )
-from microzone.golden_model.plasticity_events import (
+from microzone.golden_model.calibrate.plasticity_events import (
     CalibrationError,
     PlasticityEvents,
     eligible_steps,
     plasticity_events,
 )
-from microzone.golden_model.protocol import TRAINING
+from microzone.golden_model.experiment.protocol import TRAINING
 from microzone.golden_model.recalibration import Coefficients
 
 CONFIG = ChipConfig.make()

@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from conftest import Outcome
 from fake_device import FakeDevice
-from microzone.gateware.frames import Operation, Request, encode
+from microzone.gateware.link.frames import Operation, Request, encode
 from microzone.golden_model.cfpc import AdaptiveFilterFixed, CfpcConfig, run_trials
 from microzone.golden_model.events import FileError
-from microzone.sim import simulated_cfpc
-from microzone.sim.simulated_cfpc import SimulatedCfpc
-from microzone.tools.cfpc_host import CfpcBoard, SavedWeights, open_board
-from microzone.tools.host import Host
-from microzone.tools.host_link import LinkError
+from microzone.sim.loop import simulated_cfpc
+from microzone.sim.loop.simulated_cfpc import SimulatedCfpc
+from microzone.tools.host.cfpc import CfpcBoard, SavedWeights, open_board
+from microzone.tools.host.chip import Host
+from microzone.tools.host.link import LinkError
 
 SMALL = CfpcConfig.make(
     task={"trial_s": 0.3, "reference": ((0.05, 0.0), (0.1, 1.0), (0.2, 0.0))},

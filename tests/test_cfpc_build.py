@@ -22,7 +22,7 @@ from microzone.boards.build import SEEDS, build
 from microzone.boards.designs import DESIGNS, design_of
 from microzone.boards.table import RECORDED, RESOURCES
 from microzone.boards.top import CfpcTop
-from microzone.gateware.cfpc import CfpcTiming
+from microzone.gateware.cfpc.filter import CfpcTiming
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.cfpc import CfpcConfig
 from microzone.tools.build import build_command

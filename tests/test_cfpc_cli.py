@@ -299,7 +299,7 @@ class Pretended(AdaptiveFilterFixed):
 def pretended(monkeypatch: pytest.MonkeyPatch) -> type[Pretended]:
     module = ModuleType("cfpc_loop")
     module.AdaptiveFilterRtl = Pretended  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "microzone.sim.cfpc_loop", module)
+    monkeypatch.setitem(sys.modules, "microzone.sim.loop.cfpc_loop", module)
     monkeypatch.setattr(Pretended, "flip", None)
     return Pretended
 

@@ -18,15 +18,18 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from microzone.boards.cfpc_cost import cfpc_cost
 from microzone.boards.synthesis import CLOCK_HZ
-from microzone.gateware import cfpc, cfpc_arithmetic, cfpc_forward, cfpc_program
-from microzone.gateware.cfpc_program import CfpcTiming
+from microzone.gateware.cfpc import arithmetic as cfpc_arithmetic
+from microzone.gateware.cfpc import filter as cfpc
+from microzone.gateware.cfpc import forward as cfpc_forward
+from microzone.gateware.cfpc import program as cfpc_program
+from microzone.gateware.cfpc.program import CfpcTiming
 from microzone.gateware.toolchain import ToolError, to_verilog
 from microzone.golden_model.cfpc import AdaptiveFilterFixed, CfpcConfig, Course, Trial, run_trials
 from microzone.golden_model.cfpc.fixed_filter import Steps
 from microzone.golden_model.config import ConfigError
-from microzone.sim.cfpc_bench import CFPC_CONFIGS, run_cfpc
-from microzone.sim.cfpc_loop import AdaptiveFilterRtl
-from microzone.sim.simulators import SIMULATORS, BenchFailure, CocotbSimulator
+from microzone.sim.benches.run_cfpc import CFPC_CONFIGS, run_cfpc
+from microzone.sim.build.simulators import SIMULATORS, BenchFailure, CocotbSimulator
+from microzone.sim.loop.cfpc_loop import AdaptiveFilterRtl
 from numpy.testing import assert_array_equal
 from support import changed, no_collisions
 
@@ -427,7 +430,7 @@ def test_a_simulation_that_ends_says_why(change: tuple[str, str], why: str) -> N
     usable("verilator")
     config = CFPC_CONFIGS["default"]
     kind = changed(cfpc, *change).Cfpc
-    with mock.patch("microzone.sim.cfpc_loop.Cfpc", kind), AdaptiveFilterRtl(config) as gateware:
+    with mock.patch("microzone.sim.loop.cfpc_loop.Cfpc", kind), AdaptiveFilterRtl(config) as gateware:
         with pytest.raises(BenchFailure, match=f"the simulation ended by itself, {why}"):
             run_trials(gateware, config, 1)
         with pytest.raises(ValueError, match="record = False: no step is kept"):

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from amaranth.sim import Simulator
-from microzone.gateware import cfpc_registers
-from microzone.gateware.cfpc_map import cfpc_register_map
-from microzone.gateware.frames import RecordKind, Status
+from generate.pages import DOCS
+from generate.registers import CFPC_HEADER, cfpc_register_table, write_registers
+from microzone.gateware.cfpc import registers as cfpc_registers
+from microzone.gateware.cfpc.map import cfpc_register_map
+from microzone.gateware.link.frames import RecordKind, Status
 from microzone.golden_model.cfpc import CfpcConfig
-from microzone.tools.docs import DOCS
-from microzone.tools.docs_registers import CFPC_HEADER, cfpc_register_table, write_registers
 from support import changed, no_collisions
 
 SHIFTED = CfpcConfig.make(bases={"count": 5, "spacing_s": 0.03})

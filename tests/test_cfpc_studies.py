@@ -35,7 +35,7 @@ from microzone.golden_model.cfpc.robustness import (
 )
 from microzone.golden_model.cfpc.word_lengths import WordLength, smallest, with_word
 from microzone.golden_model.sections import ConfigError
-from microzone.tools import cfpc_studies as studies
+from microzone.tools.cfpc import studies
 from numpy.testing import assert_allclose
 
 Microzone = Callable[..., Outcome]

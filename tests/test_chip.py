@@ -10,26 +10,26 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from microzone.gateware import chip as gateware
-from microzone.gateware.amplifier import AmplifierFault
+from microzone.gateware.amplifier.amplifier import AmplifierFault
 from microzone.gateware.chip import Chip
-from microzone.gateware.interlock import InterlockFault
+from microzone.gateware.stimulation.interlock import InterlockFault
 from microzone.golden_model.amplifier import amplifier_registers, decode_registers
 from microzone.golden_model.chip import ChipFixed, ChipFloat, ChipTiming, Source
 from microzone.golden_model.config import ChipConfig, ConfigError
 from microzone.golden_model.detection import detection_score
 from microzone.golden_model.events import Events
+from microzone.golden_model.experiment.preparation import Preparation
+from microzone.golden_model.experiment.protocol import Protocol, Trial, score
 from microzone.golden_model.fixed import to_real
 from microzone.golden_model.microcircuit import MicrocircuitFixed
-from microzone.golden_model.preparation import Preparation
-from microzone.golden_model.protocol import Protocol, Trial, score
-from microzone.golden_model.recording import read_recording
+from microzone.golden_model.recordings.matlab import read_recording
 from microzone.golden_model.stimulation import LATENCY
-from microzone.sim import chip as simulation
-from microzone.sim.amplifier import AnaloguePath
-from microzone.sim.chip import Control, RtlChip
-from microzone.sim.chip_record import ChipRecord
-from microzone.sim.closed_loop import run_closed_loop, with_slowest_clock
-from microzone.sim.record import BenchFailure
+from microzone.sim.loop import chip as simulation
+from microzone.sim.loop.amplifier import AnaloguePath
+from microzone.sim.loop.chip import Control, RtlChip
+from microzone.sim.loop.chip_record import ChipRecord
+from microzone.sim.loop.closed_loop import run_closed_loop, with_slowest_clock
+from microzone.sim.replay.record import BenchFailure
 from support import changed
 
 EAGER = {"initial": 0.28}

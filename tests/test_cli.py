@@ -23,7 +23,7 @@ from microzone.golden_model import (
     Result,
     Trial,
 )
-from microzone.tools.session import _pair_up
+from microzone.tools.models import _pair_up
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_compare_reports_a_difference_and_fails(
     microzone: Callable[..., Outcome], session: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A gateware that is built for another depression."""
-    from microzone.sim import replay
+    from microzone.sim.replay import replay
 
     build = replay.replay_design
     wrong = ChipConfig.make(plasticity={"depression": 0.02})
@@ -404,7 +404,7 @@ def test_precision_is_warned_about_in_one_line(
     microzone: Callable[..., Outcome], session: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder
 ) -> None:
     (tmp_path / "chip.toml").write_text("[detection.io]\nthreshold = 0.3\n")
-    program = [sys.executable, "-m", "microzone.tools.cli"]
+    program = [sys.executable, "-m", "microzone.tools.cli.main"]
     done = subprocess.run(
         [*program, "run", session, "--config", tmp_path / "chip.toml", "--out", tmp_path / "r.npz"],
         capture_output=True, text=True,

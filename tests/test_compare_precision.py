@@ -20,12 +20,12 @@ from microzone.golden_model import (
     Trial,
     quantize,
 )
-from microzone.golden_model.divergence import _missing_bits, recalibration_divergence
 from microzone.golden_model.microcircuit import SIGNALS
-from microzone.golden_model.precision import Precision, measure_precision
-from microzone.golden_model.quantisation import quantised_parameters
+from microzone.golden_model.precision.divergence import _missing_bits, recalibration_divergence
+from microzone.golden_model.precision.precision import Precision, measure_precision
+from microzone.golden_model.precision.quantisation import quantised_parameters
 from microzone.golden_model.recalibration import Outcome, RecalibrationFixed, RecalibrationFloat, Status
-from microzone.tools.precision_text import find_faults, place
+from microzone.tools.compare.precision_text import find_faults, place
 
 SEED = 1
 PROTOCOL = Protocol(trials=(Trial.PAIRED,) * 50 + (Trial.CS_ALONE,) * 20)

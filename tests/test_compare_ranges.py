@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from microzone.golden_model import SQ, UQ, ChipConfig, PrecisionWarning, QFormat
-from microzone.golden_model.quantisation import Quantised, quantised_parameters
-from microzone.golden_model.ranges import (
+from microzone.golden_model.precision.quantisation import Quantised, quantised_parameters
+from microzone.golden_model.precision.ranges import (
     SignalRange,
     decibels,
     floor_log2,

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from conftest import Outcome
 from microzone.golden_model import SQ, ChipConfig, Events, MicrocircuitFixed, Protocol, Result, Trial
-from microzone.golden_model.detection_precision import DetectionPrecision
-from microzone.golden_model.ranges import SignalRange
-from microzone.tools import report_page
-from microzone.tools.precision_text import find_detection_faults
-from microzone.tools.session import Comparison
+from microzone.golden_model.precision.detection import DetectionPrecision
+from microzone.golden_model.precision.ranges import SignalRange
+from microzone.tools.compare.precision_text import find_detection_faults
+from microzone.tools.models import Comparison
+from microzone.tools.report import page as report_page
 from test_cli import raw_session
 
 NARROW = "[plasticity]\npotentiation = 2e-3\n"
@@ -254,7 +254,7 @@ def test_compare_detects_in_a_recording_first(microzone: Callable[..., Outcome],
 def test_a_gateware_that_misses_an_event_is_not_bit_accurate(
     microzone: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from microzone.tools.detect import RecordedChannel
+    from microzone.tools.compare.detect import RecordedChannel
 
     rtl = RecordedChannel.detect_rtl
 

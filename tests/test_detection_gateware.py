@@ -17,15 +17,20 @@ import scipy.io
 from amaranth.hdl import Cat
 from amaranth.lib import memory
 from amaranth.sim import Simulator as AmaranthSimulator
-from microzone.gateware import bandpass, detection, detection_arithmetic
+from microzone.gateware.detection import arithmetic as detection_arithmetic
+from microzone.gateware.detection import bandpass, detection
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.detection import SIGNALS, DetectorFixed
 from microzone.golden_model.detection_parameters import DetectionParameters, DetectionRow
 from microzone.golden_model.events import Events
-from microzone.sim import detection_replay
-from microzone.sim.detection_bench import DETECTION_CONFIGS, detection_scenarios, run_detection
-from microzone.sim.detection_replay import DetectionScenario, expected_detection, first_detection_difference
-from microzone.sim.simulators import SIMULATORS, BenchFailure, CocotbSimulator
+from microzone.sim.benches.run_detection import DETECTION_CONFIGS, detection_scenarios, run_detection
+from microzone.sim.build.simulators import SIMULATORS, BenchFailure, CocotbSimulator
+from microzone.sim.replay import detection_replay
+from microzone.sim.replay.detection_replay import (
+    DetectionScenario,
+    expected_detection,
+    first_detection_difference,
+)
 
 # What is broken: module, what stands in it, what replaces it.
 MUTATIONS = {

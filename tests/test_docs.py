@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 
 import pytest
-from microzone.tools.docs import DOCS, TABLES, fill
-from microzone.tools.docs_diagrams import DIAGRAMS
+from generate.diagrams import DIAGRAMS
+from generate.pages import DOCS, TABLES, fill
 
 PAGES = sorted(DOCS.rglob("*.md"))
 

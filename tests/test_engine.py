@@ -20,10 +20,10 @@ from microzone.golden_model import (
     Protocol,
     Trial,
 )
-from microzone.golden_model import engine as engine_module
-from microzone.golden_model.engine import Course, Engine
-from microzone.golden_model.masking import StimulationMask
-from microzone.golden_model.protocol import bernoulli_steps
+from microzone.golden_model.experiment import engine as engine_module
+from microzone.golden_model.experiment.engine import Course, Engine
+from microzone.golden_model.experiment.masking import StimulationMask
+from microzone.golden_model.experiment.protocol import bernoulli_steps
 from microzone.golden_model.recalibration import Status
 from support import changed
 

@@ -8,7 +8,7 @@ import pytest
 from amaranth.lib.crc.catalog import CRC16_IBM_SDLC
 from hypothesis import given
 from hypothesis import strategies as st
-from microzone.gateware.frames import (
+from microzone.gateware.link.frames import (
     ESCAPE,
     FCS_GOOD,
     FCS_INIT,

@@ -12,12 +12,12 @@ from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from microzone.gateware import Microcircuit, StepTimer
-from microzone.gateware.delay_line import DelayLines
 from microzone.gateware.fixed import below
+from microzone.gateware.microcircuit.delay_line import DelayLines
 from microzone.golden_model import ChipConfig, ConfigError
-from microzone.sim.comparison import first_difference, first_recalibration
-from microzone.sim.replay import Scenario, expected_signals
-from microzone.sim.scenarios import CONFIGS, scenarios
+from microzone.sim.replay.comparison import first_difference, first_recalibration
+from microzone.sim.replay.replay import Scenario, expected_signals
+from microzone.sim.replay.scenarios import CONFIGS, scenarios
 from support import DETECTED, PROCESSES, RECALIBRATION_MUTATIONS, mutant, no_collisions, simulate
 
 

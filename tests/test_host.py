@@ -23,18 +23,20 @@ from fake_device import (
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
-from microzone.gateware.frames import Record, RecordKind
-from microzone.gateware.interlock import InterlockFault
-from microzone.gateware.register_file import CAPACITY
+from microzone.gateware.link.frames import Record, RecordKind
+from microzone.gateware.registers.file import CAPACITY
+from microzone.gateware.stimulation.interlock import InterlockFault
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.config import ConfigError
 from microzone.golden_model.events import FileError
 from microzone.golden_model.recalibration import coefficient_words
 from microzone.golden_model.stimulation import StimulationTiming
-from microzone.tools import host_link, host_parameters, host_session
-from microzone.tools.host import Host, LinkError
-from microzone.tools.host_parameters import Weights, check_loadable, parameter_groups
-from microzone.tools.host_recording import StepCount
+from microzone.tools.host import link as host_link
+from microzone.tools.host import parameters as host_parameters
+from microzone.tools.host import session as host_session
+from microzone.tools.host.chip import Host, LinkError
+from microzone.tools.host.parameters import Weights, check_loadable, parameter_groups
+from microzone.tools.host.recording import StepCount
 from support import changed
 
 # --- identification -------------------------------------------------------------------------------
@@ -646,7 +648,7 @@ def test_broken_words_are_found(name: str) -> None:
     old, new, check = PARAMETER_MUTANTS[name]
     other = changed(host_parameters, old, new)
     with (
-        mock.patch("microzone.tools.host.parameter_groups", other.parameter_groups),
+        mock.patch("microzone.tools.host.chip.parameter_groups", other.parameter_groups),
         mock.patch(f"{__name__}.parameter_groups", other.parameter_groups),
         pytest.raises((AssertionError, LinkError, ValueError)),
     ):

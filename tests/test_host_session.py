@@ -19,16 +19,17 @@ from fake_device import (
     connect,
     session_of,
 )
-from microzone.gateware.frames import Record, RecordKind
-from microzone.gateware.interlock import InterlockFault
+from microzone.gateware.link.frames import Record, RecordKind
+from microzone.gateware.stimulation.interlock import InterlockFault
 from microzone.golden_model import ChipConfig, Events, Result
 from microzone.golden_model.fixed import to_real
 from microzone.golden_model.microcircuit import MicrocircuitFixed
-from microzone.tools import host_recording, host_session
-from microzone.tools.host import LinkError
-from microzone.tools.host_monitor import run_monitor
-from microzone.tools.host_parameters import Weights
-from microzone.tools.host_session import record_session, rest_steps
+from microzone.tools.host import recording as host_recording
+from microzone.tools.host import session as host_session
+from microzone.tools.host.chip import LinkError
+from microzone.tools.host.monitor import run_monitor
+from microzone.tools.host.parameters import Weights
+from microzone.tools.host.session import record_session, rest_steps
 from rich.console import Console
 from support import changed
 
@@ -230,7 +231,7 @@ def test_the_monitor_waits_for_a_device_that_has_gone(monkeypatch: pytest.Monkey
         device._run_until(device.time + seconds)
         device.cable.plugged = len(gone) >= 8
 
-    monkeypatch.setattr("microzone.tools.host_monitor.time.sleep", sleep)
+    monkeypatch.setattr("microzone.tools.host.monitor.time.sleep", sleep)
     poll = host.poll
 
     def pulled(timeout_s: float) -> list[Record]:

@@ -15,16 +15,16 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
-from microzone.gateware.interlock import InterlockFault
+from microzone.gateware.stimulation.interlock import InterlockFault
 from microzone.golden_model import ChipConfig, Events, Result
-from microzone.golden_model.preparation import Preparation
-from microzone.sim import simulated_board
-from microzone.sim.closed_loop import run_closed_loop, with_slowest_clock
-from microzone.sim.simulated_board import SimulatedBoard, electrodes_of
-from microzone.tools.host import Host, LinkError
-from microzone.tools.host_parameters import Weights, parameter_groups
-from microzone.tools.host_session import EVERYTHING, record_session
-from microzone.tools.session import paired_then_alone, run_model
+from microzone.golden_model.experiment.preparation import Preparation
+from microzone.sim.loop import simulated_board
+from microzone.sim.loop.closed_loop import run_closed_loop, with_slowest_clock
+from microzone.sim.loop.simulated_board import SimulatedBoard, electrodes_of
+from microzone.tools.host.chip import Host, LinkError
+from microzone.tools.host.parameters import Weights, parameter_groups
+from microzone.tools.host.session import EVERYTHING, record_session
+from microzone.tools.models import paired_then_alone, run_model
 
 BUILT = with_slowest_clock(ChipConfig.make())
 """The default chip: one build for all of these tests."""

@@ -24,7 +24,7 @@ from microzone.tools.infer.request import Wanted
 from microzone.tools.infer.store import Simulations
 from microzone.tools.infer.summary import masses, quantile, stable_ratio, summary
 from microzone.tools.infer.words import Width, narrowest, widths
-from microzone.tools.session import run_model
+from microzone.tools.models import run_model
 from rich.console import Console
 
 Microzone = Callable[..., Outcome]

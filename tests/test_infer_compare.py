@@ -16,6 +16,7 @@ from microzone.golden_model import ChipConfig
 from microzone.golden_model.inference.behaviour import Experiment
 from microzone.golden_model.inference.circuits import HEALTHY, Circuit
 from microzone.golden_model.inference.simulations import Table
+from microzone.tools.cli.options import UserError
 from microzone.tools.infer import parts
 from microzone.tools.infer_compare import study
 from microzone.tools.infer_compare.picture import (
@@ -26,7 +27,6 @@ from microzone.tools.infer_compare.picture import (
 )
 from microzone.tools.infer_compare.report import report
 from microzone.tools.infer_compare.study import Asked, Comparison, compare_circuits
-from microzone.tools.options import UserError
 from rich.console import Console
 
 Microzone = Callable[..., Outcome]

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, ConfigError, Events, FileError, MicrocircuitFixed
+from microzone.golden_model.experiment.protocol import IO_QUALITY, PN_QUALITY, Protocol, Trial
 from microzone.golden_model.inference import behaviour as module
 from microzone.golden_model.inference.behaviour import (
     NAMES,
@@ -25,7 +26,6 @@ from microzone.golden_model.inference.behaviour import (
 )
 from microzone.golden_model.inference.parameters import CHIP, PARAMETERS, WORDS, ParameterSpace
 from microzone.golden_model.inference.simulations import Table, simulate
-from microzone.golden_model.protocol import IO_QUALITY, PN_QUALITY, Protocol, Trial
 from support import changed
 
 CONFIG = ChipConfig.make()

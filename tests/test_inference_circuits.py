@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from microzone.golden_model import ChipConfig
-from microzone.golden_model.engine import Engine
 from microzone.golden_model.events import Events
+from microzone.golden_model.experiment.engine import Engine
 from microzone.golden_model.inference.behaviour import NAMES, Experiment, behaviour
 from microzone.golden_model.inference.circuits import CIRCUITS, HEALTHY, CircuitSpace
 from microzone.golden_model.inference.parameters import CHIP

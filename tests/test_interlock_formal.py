@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from microzone.gateware import interlock, stimulation
+from microzone.gateware.stimulation import interlock, stimulation
 from microzone.golden_model import ChipConfig
-from microzone.sim.formal import InterlockHarness, StimulationHarness, verify
+from microzone.sim.formal.interlock import InterlockHarness, StimulationHarness, verify
 from support import changed
 
 pytestmark = pytest.mark.formal

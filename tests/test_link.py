@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.sim import Simulator
-from microzone.gateware import link
-from microzone.gateware.frames import (
+from microzone.gateware.link import link
+from microzone.gateware.link.frames import (
     Decoder,
     Record,
     RecordKind,
@@ -22,13 +22,13 @@ from microzone.gateware.frames import (
     encode,
     parse_answer,
 )
-from microzone.gateware.link import Link
-from microzone.sim import link_fuzz
-from microzone.sim.link_bench import run_link
-from microzone.sim.link_fuzz import fuzz_link, garbage
-from microzone.sim.link_model import LinkModel, Registers
-from microzone.sim.record import BenchFailure
-from microzone.sim.simulators import SIMULATORS
+from microzone.gateware.link.link import Link
+from microzone.sim.benches.run_link import run_link
+from microzone.sim.build.simulators import SIMULATORS
+from microzone.sim.fuzz import link as link_fuzz
+from microzone.sim.fuzz.link import fuzz_link, garbage
+from microzone.sim.fuzz.link_model import LinkModel, Registers
+from microzone.sim.replay.record import BenchFailure
 from support import changed
 
 RECORD = {"kind": RecordKind.STEP, "index": 63, "flags": 9, "step": 0x7D7E, "data": 0x7E000001}
@@ -308,7 +308,7 @@ def test_the_bench_passes(simulator: str) -> None:
 @pytest.mark.parametrize("name", ["written twice", "a record within a reply", "any length"])
 def test_the_bench_finds_a_broken_link(name: str) -> None:
     with (
-        mock.patch("microzone.sim.link_bench.Link", changed(link, *LINK[name]).Link),
+        mock.patch("microzone.sim.benches.run_link.Link", changed(link, *LINK[name]).Link),
         pytest.raises(BenchFailure),
     ):
         run_link(SIMULATORS["verilator"], seed=3, steps=1500)

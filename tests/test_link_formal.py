@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from microzone.gateware import link, record_fifo
-from microzone.sim.formal import verify
-from microzone.sim.formal_link import FifoHarness, LinkHarness
+from microzone.gateware.link import link, record_fifo
+from microzone.sim.formal.interlock import verify
+from microzone.sim.formal.link import FifoHarness, LinkHarness
 from support import changed
 from test_link import LINK
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from microzone.gateware.frames import (
+from microzone.gateware.link.frames import (
     Decoder,
     Operation,
     Record,
@@ -18,16 +18,16 @@ from microzone.gateware.frames import (
     parse_answer,
 )
 from microzone.gateware.linked_chip import LinkedChip
-from microzone.gateware.register_map import register_map
+from microzone.gateware.registers.map import register_map
 from microzone.golden_model.chip import ChipTiming
 from microzone.golden_model.config import ChipConfig, ConfigError
+from microzone.golden_model.experiment.preparation import Preparation
+from microzone.golden_model.experiment.protocol import Protocol, Trial
 from microzone.golden_model.microcircuit import MicrocircuitFixed
-from microzone.golden_model.preparation import Preparation
-from microzone.golden_model.protocol import Protocol, Trial
 from microzone.golden_model.recalibration import Status
-from microzone.sim.chip_record import OUTPUTS, ChipRecord
-from microzone.sim.closed_loop import run_closed_loop, with_slowest_clock
-from microzone.sim.simulated_board import SimulatedBoard, electrodes_of
+from microzone.sim.loop.chip_record import OUTPUTS, ChipRecord
+from microzone.sim.loop.closed_loop import run_closed_loop, with_slowest_clock
+from microzone.sim.loop.simulated_board import SimulatedBoard, electrodes_of
 
 EVERYTHING = 0xFFFF
 RECALIBRATED = {

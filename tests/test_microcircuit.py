@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, MicrocircuitFixed, MicrocircuitFloat, Protocol, score
 from microzone.golden_model.microcircuit import SIGNALS
-from microzone.sim.scenarios import CONFIGS
+from microzone.sim.replay.scenarios import CONFIGS
 
 
 def equations(config: ChipConfig, pn: np.ndarray, io: np.ndarray) -> dict[str, np.ndarray]:

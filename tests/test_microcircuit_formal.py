@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from microzone.golden_model.config import ChipConfig
-from microzone.sim.formal import search, verify
-from microzone.sim.formal_microcircuit import SMALL, MicrocircuitHarness
+from microzone.sim.formal.interlock import search, verify
+from microzone.sim.formal.microcircuit import SMALL, MicrocircuitHarness
 from support import MUTATIONS, mutant
 
 pytestmark = pytest.mark.formal

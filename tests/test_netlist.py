@@ -17,17 +17,17 @@ from amaranth.lib.wiring import In, Out
 from microzone.gateware.toolchain import ToolError, to_rtlil, without_collisions
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.config import ConfigError
-from microzone.golden_model.preparation import Preparation
-from microzone.golden_model.protocol import Protocol, Trial
-from microzone.sim import netlist as netlist_module
-from microzone.sim import readback as readback_module
-from microzone.sim.bench import run_microcircuit, run_recalibration
+from microzone.golden_model.experiment.preparation import Preparation
+from microzone.golden_model.experiment.protocol import Protocol, Trial
+from microzone.sim.benches.run_microcircuit import run_microcircuit, run_recalibration
 from microzone.sim.blocks import BLOCKS
-from microzone.sim.closed_loop import run_closed_loop, with_slowest_clock
-from microzone.sim.netlist import FAMILIES, Family, netlist_verilog, run_tool, with_cells
-from microzone.sim.replay import core_netlist, replay
-from microzone.sim.scenarios import CONFIGS, scenarios
-from microzone.sim.simulators import SIMULATORS, BenchFailure, Simulator
+from microzone.sim.build import netlist as netlist_module
+from microzone.sim.build import readback as readback_module
+from microzone.sim.build.netlist import FAMILIES, Family, netlist_verilog, run_tool, with_cells
+from microzone.sim.build.simulators import SIMULATORS, BenchFailure, Simulator
+from microzone.sim.loop.closed_loop import run_closed_loop, with_slowest_clock
+from microzone.sim.replay.replay import core_netlist, replay
+from microzone.sim.replay.scenarios import CONFIGS, scenarios
 
 families = pytest.mark.parametrize("family", FAMILIES)
 # Of the ECP5 the models are this repository's own.

@@ -36,8 +36,8 @@ def test_the_wheel_installs_and_imports_from_another_folder(tmp_path: Path) -> N
         [*PIP, "install", "--no-index", "--no-deps", "--target", str(site), str(wheel)], check=True
     )
     check = (
-        "import microzone.golden_model, microzone.gateware, microzone.tools.cli as cli;"
-        "from microzone.sim.replay import replay_design;"
+        "import microzone.golden_model, microzone.gateware, microzone.tools.cli.main as cli;"
+        "from microzone.sim.replay.replay import replay_design;"
         "design = replay_design(microzone.golden_model.ChipConfig.make(), 1);"
         "assert 'module replay' in design.sources['replay.sv'];"
         f"assert cli.__file__.startswith({str(site)!r}), cli.__file__"

@@ -16,11 +16,23 @@ import scipy.signal
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, ConfigError, DetectorFloat, Protocol, Trial
-from microzone.golden_model.preparation import _BLOCK, Artefact, Eyelid, Preparation, PreparationSettings
-from microzone.golden_model.protocol import IO_QUALITY, PN_QUALITY
-from microzone.golden_model.recording import read_recording
-from microzone.golden_model.spikes import ComplexSpike, Latency, Neighbourhood, Units, refractory_events
-from microzone.tools.preparation_figure import draw_preparation
+from microzone.golden_model.experiment.preparation import (
+    _BLOCK,
+    Artefact,
+    Eyelid,
+    Preparation,
+    PreparationSettings,
+)
+from microzone.golden_model.experiment.protocol import IO_QUALITY, PN_QUALITY
+from microzone.golden_model.experiment.spikes import (
+    ComplexSpike,
+    Latency,
+    Neighbourhood,
+    Units,
+    refractory_events,
+)
+from microzone.golden_model.recordings.matlab import read_recording
+from microzone.tools.sessions.preparation_figure import draw_preparation
 
 CONFIG = ChipConfig.make()
 RATE = CONFIG.amplifier.rate_hz

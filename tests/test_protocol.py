@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, Events, Protocol, Trial, score
-from microzone.golden_model.protocol import TRAINING, DetectionQuality, usual_isi_s
+from microzone.golden_model.experiment.protocol import TRAINING, DetectionQuality, usual_isi_s
 
 CONFIG = ChipConfig.make()
 STEP_S = CONFIG.time.step_s

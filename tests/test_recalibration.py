@@ -19,8 +19,8 @@ from microzone.golden_model import (
     MicrocircuitFloat,
     PrecisionWarning,
 )
-from microzone.golden_model.calibration import Goals, check_working_range, coefficients
-from microzone.golden_model.plasticity_events import CalibrationError, PlasticityEvents
+from microzone.golden_model.calibrate.calibration import Goals, check_working_range, coefficients
+from microzone.golden_model.calibrate.plasticity_events import CalibrationError, PlasticityEvents
 from microzone.golden_model.recalibration import (
     EXPONENT,
     Coefficients,
@@ -35,8 +35,8 @@ from microzone.golden_model.recalibration import (
     visit_steps,
 )
 from microzone.golden_model.recalibration import _divide as divide
-from microzone.sim.scenarios import CONFIGS
-from microzone.tools.drift import run_drift
+from microzone.sim.replay.scenarios import CONFIGS
+from microzone.tools.sessions.drift import run_drift
 
 PAPER_LIKE = Coefficients(
     alpha=(1.1, 665.0, 0.0), beta=(9.72e7, -7.05e7, 1.86e7), gamma=(3.33e5, 0.0)

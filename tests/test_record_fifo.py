@@ -11,8 +11,8 @@ import pytest
 from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from microzone.gateware.frames import RecordKind
-from microzone.gateware.record_fifo import RecordFifo
+from microzone.gateware.link.frames import RecordKind
+from microzone.gateware.link.record_fifo import RecordFifo
 
 
 def run_queue(depth: int, bench: Callable[[Any, RecordFifo], Awaitable[None]]) -> None:

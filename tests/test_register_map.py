@@ -12,12 +12,13 @@ from unittest import mock
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from microzone.gateware import register_file, register_map
-from microzone.gateware.parameters import Parameter, parameter_formats
+from generate.pages import DOCS
+from generate.registers import HEADER, register_table, write_html, write_registers
+from microzone.gateware.microcircuit.parameters import Parameter, parameter_formats
+from microzone.gateware.registers import file as register_file
+from microzone.gateware.registers import map as register_map
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.detection_parameters import DetectionRow
-from microzone.tools.docs import DOCS
-from microzone.tools.docs_registers import HEADER, register_table, write_html, write_registers
 from register_host import (
     FULL,
     NARROW,

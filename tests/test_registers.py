@@ -14,9 +14,11 @@ import register_host
 from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from microzone.gateware import register_file, register_map, register_rows
-from microzone.gateware.frames import Status
-from microzone.gateware.microcircuit import Microcircuit
+from microzone.gateware.link.frames import Status
+from microzone.gateware.microcircuit.microcircuit import Microcircuit
+from microzone.gateware.registers import file as register_file
+from microzone.gateware.registers import map as register_map
+from microzone.gateware.registers import rows as register_rows
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.detection_parameters import DetectionRow
 from microzone.golden_model.microcircuit import MicrocircuitFixed

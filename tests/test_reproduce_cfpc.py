@@ -14,7 +14,7 @@ import pytest
 from conftest import Outcome
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.cfpc import CfpcConfig, Course, Trial, rule
-from microzone.sim.simulators import find_simulator
+from microzone.sim.build.simulators import find_simulator
 from microzone.tools.cfpc.task import Task
 from microzone.tools.reproduce import cfpc as module
 from microzone.tools.reproduce.cfpc import cfpc_3, cfpc_4

@@ -16,9 +16,9 @@ from fake_device import (
     OTHER,
     FakeDevice,
 )
-from microzone.tools import serial_transport
-from microzone.tools.host import Host, LinkError
-from microzone.tools.serial_transport import SerialTransport
+from microzone.tools.host import serial as serial_transport
+from microzone.tools.host.chip import Host, LinkError
+from microzone.tools.host.serial import SerialTransport
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 from microzone.golden_model import ChipConfig, Events, Result
 from microzone.golden_model.microcircuit import MicrocircuitFixed
-from microzone.tools import blanking
+from microzone.tools.sessions import blanking
 from rich.console import Console
 
 SHORT = ("--paired", 2, "--iti", 1.5, 1.8, "--seed", 3)

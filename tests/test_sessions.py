@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, Events, MicrocircuitFixed, MicrocircuitFloat, Protocol, Trial
+from microzone.golden_model.experiment.protocol import score
+from microzone.golden_model.experiment.sessions import ProtocolDraw, Sessions, ShuffledIo, run_sessions
 from microzone.golden_model.fixed import to_real
-from microzone.golden_model.protocol import score
-from microzone.golden_model.sessions import ProtocolDraw, Sessions, ShuffledIo, run_sessions
 
 CONFIG = ChipConfig.make()
 SHORT = Protocol(trials=(Trial.PAIRED,) * 12 + (Trial.CS_ALONE,) * 6, iti_s=(1.0, 2.0))

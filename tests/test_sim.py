@@ -8,16 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from microzone.gateware import rational, recalibration
+from microzone.gateware.microcircuit import rational, recalibration
 from microzone.gateware.toolchain import ToolError, to_verilog
 from microzone.golden_model import ChipConfig
-from microzone.sim import bench as bench_module
-from microzone.sim import replay as replay_module
-from microzone.sim.bench import run_microcircuit, run_recalibration
-from microzone.sim.comparison import first_difference
-from microzone.sim.replay import Scenario, core_verilog, expected_signals, replay, replay_design
-from microzone.sim.scenarios import CONFIGS, scenarios
-from microzone.sim.simulators import (
+from microzone.sim.benches import run_microcircuit as bench_module
+from microzone.sim.benches.run_microcircuit import run_microcircuit, run_recalibration
+from microzone.sim.build.simulators import (
     SIMULATORS,
     BenchFailure,
     CocotbSimulator,
@@ -25,6 +21,10 @@ from microzone.sim.simulators import (
     Simulator,
     find_simulator,
 )
+from microzone.sim.replay import replay as replay_module
+from microzone.sim.replay.comparison import first_difference
+from microzone.sim.replay.replay import Scenario, core_verilog, expected_signals, replay, replay_design
+from microzone.sim.replay.scenarios import CONFIGS, scenarios
 from support import EVALUATOR, LOAN_MUTATIONS, MUTATIONS, RECALIBRATION_MUTATIONS, mutant
 
 

@@ -18,13 +18,13 @@ from typing import Any, NamedTuple
 import pytest
 import typer
 from conftest import Outcome
-from microzone.gateware import microcircuit
+from microzone.gateware.microcircuit import microcircuit
 from microzone.gateware.toolchain import to_verilog
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.recalibration import Status
-from microzone.sim import bench as bench_module
-from microzone.sim import replay as replay_module
-from microzone.tools import cli
+from microzone.sim.benches import run_microcircuit as bench_module
+from microzone.sim.replay import replay as replay_module
+from microzone.tools.cli import main as cli
 from support import changed
 
 ROOT = Path(__file__).resolve().parents[1]

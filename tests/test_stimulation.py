@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 from amaranth.sim import Simulator
-from microzone.gateware.interlock import Interlock, InterlockFault
-from microzone.gateware.stimulation import Stimulation
+from microzone.gateware.stimulation.interlock import Interlock, InterlockFault
+from microzone.gateware.stimulation.stimulation import Stimulation
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.config import BlankingMode, Shape
 from microzone.golden_model.stimulation import LATENCY, StimulationTiming, Stimulator
-from microzone.sim.simulators import SIMULATORS
-from microzone.sim.stimulation_bench import STIMULATION_CONFIGS, run_stimulation
+from microzone.sim.benches.run_stimulation import STIMULATION_CONFIGS, run_stimulation
+from microzone.sim.build.simulators import SIMULATORS
 
 SMALL = STIMULATION_CONFIGS["biphasic"]
 

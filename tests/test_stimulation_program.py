@@ -9,9 +9,9 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from microzone.gateware import stimulation_program
-from microzone.gateware.stimulation_program import PROGRAM, START_OF_COPY, Flag, Row, Verdict, execute
-from microzone.gateware.stimulation_registers import (
+from microzone.gateware.stimulation import program as stimulation_program
+from microzone.gateware.stimulation.program import PROGRAM, START_OF_COPY, Flag, Row, Verdict, execute
+from microzone.gateware.stimulation.registers import (
     BLANK_MODES,
     SHAPES,
     StimulationRegister,
@@ -22,7 +22,7 @@ from microzone.gateware.stimulation_registers import (
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.config import BlankingMode, Shape
 from microzone.golden_model.stimulation import StimulationTiming, TrainSettings
-from microzone.sim.stimulation_bench import STIMULATION_CONFIGS
+from microzone.sim.benches.run_stimulation import STIMULATION_CONFIGS
 
 SMALL = STIMULATION_CONFIGS["biphasic"]
 # Phases and least period so long that their sum is more than the adder holds.

@@ -14,13 +14,15 @@ import pytest
 from amaranth.hdl import Elaboratable, Module, ResetInserter, Signal
 from amaranth.lib import memory
 from amaranth.sim import Simulator
-from microzone.gateware import stimulation, stimulation_program, stimulation_registers
-from microzone.gateware.stimulation_program import (
+from microzone.gateware.stimulation import program as stimulation_program
+from microzone.gateware.stimulation import registers as stimulation_registers
+from microzone.gateware.stimulation import stimulation
+from microzone.gateware.stimulation.program import (
     PROGRAM,
     Row,
     judging_cycles,
 )
-from microzone.gateware.stimulation_registers import (
+from microzone.gateware.stimulation.registers import (
     StimulationRegister,
     setting_widths,
     settings_words,

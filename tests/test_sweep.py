@@ -14,10 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.events import FileError
-from microzone.golden_model.protocol import score
-from microzone.golden_model.sessions import Sessions
-from microzone.tools.options import UserError
-from microzone.tools.session import run_model
+from microzone.golden_model.experiment.protocol import score
+from microzone.golden_model.experiment.sessions import Sessions
+from microzone.tools.cli.options import UserError
+from microzone.tools.models import run_model
 from microzone.tools.sweep.behaviour import MEASURES, Shift, course, measures, paired_shift
 from microzone.tools.sweep.proposal import joined, pareto_front, smallest_formats, widened
 from microzone.tools.sweep.spec import BUILT_IN, Experiment, Point, Scenario, Spec

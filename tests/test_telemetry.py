@@ -9,10 +9,10 @@ import pytest
 from amaranth.lib import data
 from amaranth.sim import Simulator
 from microzone.boards.synthesis import calibrated_config
-from microzone.gateware import telemetry
-from microzone.gateware.amplifier import AmplifierFault
-from microzone.gateware.frames import RecordKind
-from microzone.gateware.interlock import InterlockFault
+from microzone.gateware.amplifier.amplifier import AmplifierFault
+from microzone.gateware.link import telemetry
+from microzone.gateware.link.frames import RecordKind
+from microzone.gateware.stimulation.interlock import InterlockFault
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.config import ConfigError
 from support import changed
@@ -197,7 +197,7 @@ def test_a_word_that_fits_no_record_is_refused() -> None:
 
 
 def test_the_layout_holds_every_index() -> None:
-    from microzone.gateware.frames import record_layout
+    from microzone.gateware.link.frames import record_layout
 
     layout = record_layout()
     assert isinstance(layout, data.StructLayout)

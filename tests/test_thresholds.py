@@ -9,16 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 from microzone.golden_model import ChipConfig, DetectorFloat, FileError
-from microzone.golden_model import thresholds as module
-from microzone.golden_model.calibration import Goals, calibrate
-from microzone.golden_model.plasticity_events import (
+from microzone.golden_model.calibrate import thresholds as module
+from microzone.golden_model.calibrate.calibration import Goals, calibrate
+from microzone.golden_model.calibrate.plasticity_events import (
     CalibrationError,
     io_quality,
     plasticity_events,
     pn_quality,
 )
-from microzone.golden_model.thresholds import Selection, default_thresholds, events_at, select_thresholds
-from microzone.golden_model.training import TrainingRecording, synthetic_training
+from microzone.golden_model.calibrate.thresholds import (
+    Selection,
+    default_thresholds,
+    events_at,
+    select_thresholds,
+)
+from microzone.golden_model.experiment.training import TrainingRecording, synthetic_training
 
 CONFIG = ChipConfig.make()
 SHA = "0" * 64

@@ -10,8 +10,8 @@ from unittest import mock
 
 import pytest
 from amaranth.sim import Simulator
-from microzone.gateware import uart
-from microzone.gateware.uart import Uart
+from microzone.gateware.link import uart
+from microzone.gateware.link.uart import Uart
 from support import changed
 
 RATES = [(clock, baud) for clock in (12e6, 25e6, 48e6) for baud in (1e6, 2e6, 3e6)]

@@ -15,7 +15,7 @@ from ..boards.build import SEEDS, BuildReport, build
 from ..boards.designs import DESIGNS, Configuration, design_of
 from ..boards.flash import find_programmer, flash
 from ..golden_model.config import ConfigError
-from .output import make_folder
+from .report.output import make_folder
 
 __all__ = ["build_command"]
 

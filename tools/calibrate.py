@@ -9,13 +9,13 @@ from typing import Any
 
 from rich.console import Console
 
-from ..golden_model.calibration import Goals, calibrate
+from ..golden_model.calibrate.calibration import Goals, calibrate
+from ..golden_model.calibrate.thresholds import Selection, select_thresholds
 from ..golden_model.config import ChipConfig
 from ..golden_model.events import Events, FileError, atomic_write, entry_names
-from ..golden_model.thresholds import Selection, select_thresholds
-from ..golden_model.training import TrainingRecording
-from .figures import draw_calibration, draw_selection
-from .output import check_files, progress_bar
+from ..golden_model.experiment.training import TrainingRecording
+from .report.figures import draw_calibration, draw_selection
+from .report.output import check_files, progress_bar
 
 __all__ = ["Calibration", "run_calibration"]
 

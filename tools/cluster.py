@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from .options import UserError
+from .cli.options import UserError
 
 __all__ = ["Run", "check_where", "cluster", "fingerprint"]
 

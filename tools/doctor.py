@@ -12,7 +12,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 from ..gateware.toolchain import ToolError, find_tool, tool_version
-from ..sim.simulators import SIMULATORS, find_libpython_or_fail
+from ..sim.build.simulators import SIMULATORS, find_libpython_or_fail
 
 __all__ = ["Finding", "examine"]
 

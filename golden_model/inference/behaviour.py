@@ -17,13 +17,21 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
+from ..calibrate.plasticity_events import CalibrationError, io_quality, pn_quality
 from ..config import ChipConfig
-from ..engine import Engine
 from ..events import Events, Steps
+from ..experiment.engine import Engine
+from ..experiment.protocol import (
+    IO_QUALITY,
+    PN_QUALITY,
+    DetectionQuality,
+    Protocol,
+    Trial,
+    score_trials,
+    usual_isi_s,
+)
 from ..fixed import to_real
 from ..microcircuit import Microcircuit, MicrocircuitFixed, MicrocircuitFloat
-from ..plasticity_events import CalibrationError, io_quality, pn_quality
-from ..protocol import IO_QUALITY, PN_QUALITY, DetectionQuality, Protocol, Trial, score_trials, usual_isi_s
 
 __all__ = [
     "NAMES",

@@ -16,7 +16,7 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, First, ReadOnly, RisingEdge, Timer, with_timeout
 from cocotb.utils import get_sim_time
-from microzone.gateware.amplifier import Amplifier, AmplifierFault
+from microzone.gateware.amplifier.amplifier import Amplifier, AmplifierFault
 from microzone.golden_model.amplifier import (
     CALIBRATION_DUMMIES,
     REGISTERS,

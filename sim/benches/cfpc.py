@@ -16,11 +16,11 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
-from microzone.gateware.cfpc import CfpcTiming
+from microzone.gateware.cfpc.filter import CfpcTiming
 from microzone.gateware.events import channel_shape
 from microzone.golden_model.cfpc import AdaptiveFilterFixed, CfpcConfig
 from microzone.golden_model.fixed import QFormat
-from microzone.sim.drivers import Clocked, StreamMonitor, StreamSource, sometimes
+from microzone.sim.benches.drivers import Clocked, StreamMonitor, StreamSource, sometimes
 
 _PERIOD_NS = 10
 _TIMEOUT_MS = 20

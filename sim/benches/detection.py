@@ -15,13 +15,13 @@ import numpy as np
 from amaranth.hdl import Shape
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
-from microzone.gateware.detection import DetectionTiming, detection_commit_shapes
-from microzone.gateware.detection_parameters import detection_word_width
+from microzone.gateware.detection.detection import DetectionTiming, detection_commit_shapes
+from microzone.gateware.detection.parameters import detection_word_width
 from microzone.gateware.events import channel_shape
 from microzone.golden_model.detection import SIGNALS, DetectorFixed
 from microzone.golden_model.detection_parameters import DetectionRow
-from microzone.sim.detection_bench import DETECTION_CONFIGS
-from microzone.sim.drivers import Clocked, StreamMonitor, StreamSource, sometimes
+from microzone.sim.benches.drivers import Clocked, StreamMonitor, StreamSource, sometimes
+from microzone.sim.benches.run_detection import DETECTION_CONFIGS
 
 _PERIOD_NS = 10
 _TIMEOUT_MS = 20

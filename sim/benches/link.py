@@ -12,7 +12,7 @@ from typing import Any
 import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
-from microzone.gateware.frames import (
+from microzone.gateware.link.frames import (
     Decoder,
     Operation,
     Record,
@@ -23,9 +23,9 @@ from microzone.gateware.frames import (
     parse_answer,
     record_layout,
 )
-from microzone.sim.drivers import Clocked, StreamMonitor, StreamSource, sometimes
-from microzone.sim.link_fuzz import LINE_ERROR, garbage
-from microzone.sim.link_model import Access, LinkModel, Registers
+from microzone.sim.benches.drivers import Clocked, StreamMonitor, StreamSource, sometimes
+from microzone.sim.fuzz.link import LINE_ERROR, garbage
+from microzone.sim.fuzz.link_model import Access, LinkModel, Registers
 
 _PERIOD_NS = 10
 _TIMEOUT_MS = 20

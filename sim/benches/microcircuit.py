@@ -17,12 +17,19 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 from microzone.gateware.events import EventKind, channel_shape
-from microzone.gateware.microcircuit import Timing
-from microzone.gateware.parameters import Parameter, parameter_formats, word_width
+from microzone.gateware.microcircuit.microcircuit import Timing
+from microzone.gateware.microcircuit.parameters import Parameter, parameter_formats, word_width
 from microzone.golden_model.config import ChipConfig
 from microzone.golden_model.microcircuit import MicrocircuitFixed
 from microzone.golden_model.recalibration import RecalibrationFixed, Row, visit_steps
-from microzone.sim.drivers import AccessCodec, Clocked, EventCodec, StreamMonitor, StreamSource, sometimes
+from microzone.sim.benches.drivers import (
+    AccessCodec,
+    Clocked,
+    EventCodec,
+    StreamMonitor,
+    StreamSource,
+    sometimes,
+)
 
 _PERIOD_NS = 10
 _TIMEOUT_MS = 20

@@ -15,7 +15,7 @@ import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
 from microzone.gateware.events import channel_shape
-from microzone.gateware.rational import ROW_BITS
+from microzone.gateware.microcircuit.rational import ROW_BITS
 from microzone.golden_model.config import ChipConfig
 from microzone.golden_model.recalibration import (
     EXPONENT,
@@ -26,8 +26,8 @@ from microzone.golden_model.recalibration import (
     evaluation_cycles,
     row_format,
 )
-from microzone.sim.drivers import Clocked
-from microzone.sim.scenarios import coefficient_set
+from microzone.sim.benches.drivers import Clocked
+from microzone.sim.replay.scenarios import coefficient_set
 
 _PERIOD_NS = 10
 _TIMEOUT_MS = 20

@@ -8,7 +8,7 @@ from typing import Any
 import cocotb
 from cocotb.triggers import Timer
 from cocotb.utils import get_sim_time
-from microzone.sim.record import check_record
+from microzone.sim.replay.record import check_record
 
 _POLL_NS = 20_000
 """Simulated time between two looks at `done`: Python touches the simulation once in 10,000 cycles."""

@@ -16,9 +16,8 @@ import numpy as np
 from amaranth.hdl import Shape as Bits
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
-from microzone.gateware.interlock import InterlockFault
-from microzone.gateware.stimulation import Stimulation
-from microzone.gateware.stimulation_registers import (
+from microzone.gateware.stimulation.interlock import InterlockFault
+from microzone.gateware.stimulation.registers import (
     BLANK_MODES,
     SETTINGS,
     SHAPES,
@@ -27,6 +26,7 @@ from microzone.gateware.stimulation_registers import (
     settings_words,
     stimulation_layout,
 )
+from microzone.gateware.stimulation.stimulation import Stimulation
 from microzone.golden_model.config import ChipConfig, Shape
 from microzone.golden_model.stimulation import LATENCY, Stimulator, TrainSettings
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 
 from ...golden_model.cfpc import CfpcConfig
-from ..cfpc_host import CfpcBoard, open_board
+from ..host.cfpc import CfpcBoard, open_board
 
 __all__ = ["connect"]
 
@@ -37,7 +37,7 @@ def connect(
         If there is no such board, or it is built with another configuration.
     """
     if simulated:
-        from ...sim.simulated_cfpc import SimulatedCfpc
+        from ...sim.loop.simulated_cfpc import SimulatedCfpc
 
         with status.status("verilator: building the simulation (once for each configuration)"):
             board = SimulatedCfpc(config, baud=baud)

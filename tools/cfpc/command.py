@@ -14,7 +14,7 @@ from rich.table import Table
 from ...golden_model.cfpc import Lag
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.events import atomic_write, check_target
-from ..output import make_folder, write_json
+from ..report.output import make_folder, write_json
 from ..reproduce.statements import plain
 from .picture import draw_run
 from .run import Connect, DivergenceError, Run, deviation, first_difference, run_on, trial_apart

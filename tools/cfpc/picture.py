@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ...golden_model.cfpc.systems import Reals
-from ..figures import MODEL_STYLE, save_figure
+from ..report.figures import MODEL_STYLE, save_figure
 from .run import Run
 from .task import Task
 

@@ -23,8 +23,8 @@ from ...golden_model.cfpc.fixed_filter import Steps
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.cfpc.words import Raw
 from ...golden_model.fixed import quantize
-from ...sim.comparison import describe_word
-from ..output import progress_bar
+from ...sim.replay.comparison import describe_word
+from ..report.output import progress_bar
 from .task import Task
 
 __all__ = [
@@ -228,7 +228,7 @@ def run_on(
     """
     with ExitStack() as stack:
         if model == "rtl":
-            from ...sim.cfpc_loop import AdaptiveFilterRtl
+            from ...sim.loop.cfpc_loop import AdaptiveFilterRtl
 
             with console.status("verilator: building the simulation (once for each configuration)"):
                 gateware = stack.enter_context(AdaptiveFilterRtl(task.config, record=True))

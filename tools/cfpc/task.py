@@ -13,7 +13,7 @@ from ...golden_model.cfpc.filter import rms
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.events import FileError
 from ...golden_model.sections import ConfigError
-from ..options import UserError
+from ..cli.options import UserError
 
 __all__ = ["Task", "rule_name"]
 

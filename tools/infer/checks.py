@@ -14,9 +14,9 @@ import numpy.typing as npt
 from ...golden_model.config import ChipConfig, ConfigError, PrecisionWarning
 from ...golden_model.events import atomic_write
 from ...golden_model.inference.behaviour import NAMES, conditioned
-from ...sim.simulators import Simulator
-from ..output import progress_bar
-from ..session import Comparison, run_model
+from ...sim.build.simulators import Simulator
+from ..models import Comparison, run_model
+from ..report.output import progress_bar
 from .methods import Answer
 from .request import Method, Request, Wanted
 from .store import FRESH, RATED, RTL, Simulations

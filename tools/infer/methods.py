@@ -15,8 +15,8 @@ from rich.console import Console
 
 from ...golden_model.inference.behaviour import NAMES
 from ...golden_model.inference.simulations import Table
-from ..options import UserError
-from ..output import progress_bar
+from ..cli.options import UserError
+from ..report.output import progress_bar
 from .averages import find_weights
 from .request import Method, Request
 from .store import DRAWN, REFINED, Simulations

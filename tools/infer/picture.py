@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ...golden_model.inference.behaviour import STATISTICS
-from ..figures import save_figure
+from ..report.figures import save_figure
 from ..reproduce.pictures import BLACK, BLUE, GREEN, GREY, ORANGE, RED
 from .checks import Shown
 from .methods import Answer

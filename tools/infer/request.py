@@ -17,7 +17,7 @@ from ...golden_model.config import ChipConfig
 from ...golden_model.events import Events, FileError, Result
 from ...golden_model.inference.behaviour import NAMES, STATISTICS, Experiment, Variant, conditioned
 from ...golden_model.inference.parameters import PARAMETERS, ParameterSpace
-from ..options import UserError, lacking_inference
+from ..cli.options import UserError, lacking_inference
 
 __all__ = ["Method", "Request", "Seen", "Wanted", "parse_limits", "read_seen"]
 

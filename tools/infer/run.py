@@ -10,8 +10,8 @@ import numpy as np
 from rich.console import Console
 
 from ...golden_model.events import atomic_write
-from ...sim.simulators import Simulator
-from ..output import as_json, write_json
+from ...sim.build.simulators import Simulator
+from ..report.output import as_json, write_json
 from .checks import check_rtl, choose, simulate_afresh, write_samples
 from .methods import answer
 from .picture import draw_behaviour, draw_pairs

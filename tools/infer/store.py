@@ -15,7 +15,7 @@ from ...golden_model.inference.behaviour import Variant
 from ...golden_model.inference.circuits import HEALTHY, Circuit, CircuitSpace
 from ...golden_model.inference.parameters import ParameterSpace
 from ...golden_model.inference.simulations import Table
-from ..output import as_json, make_folder, write_json
+from ..report.output import as_json, make_folder, write_json
 from ..sweep.store import check_same
 from .parts import Pieces, version
 from .request import Request

@@ -16,7 +16,7 @@ from ...golden_model.inference.behaviour import NAMES, STATISTICS
 from ...golden_model.inference.circuits import HEALTHY
 from ...golden_model.inference.comparison import behaves
 from ...golden_model.inference.parameters import CHIP, PARAMETERS
-from ..figures import save_figure
+from ..report.figures import save_figure
 from .study import CONTROL, Comparison, Found
 
 __all__ = ["draw_energy", "draw_pathologies", "draw_regions", "draw_sensitivity"]

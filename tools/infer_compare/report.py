@@ -8,7 +8,7 @@ from typing import Any
 from ...golden_model.inference.circuits import HEALTHY
 from ...golden_model.inference.comparison import TARGETS
 from ..infer.parts import version
-from ..output import as_json
+from ..report.output import as_json
 from .study import Comparison
 
 __all__ = ["report"]

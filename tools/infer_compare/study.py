@@ -40,7 +40,7 @@ from ...golden_model.inference.sensitivity import (
 from ...golden_model.inference.separation import Separation, area, separate
 from ...golden_model.inference.simulations import Table
 from ..infer.parts import Pieces, Work
-from ..output import make_folder
+from ..report.output import make_folder
 
 __all__ = ["CONTROL", "LIMITS", "WANTED", "Asked", "Comparison", "Found", "compare_circuits"]
 

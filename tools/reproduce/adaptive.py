@@ -5,9 +5,9 @@ Source: Herreros et al. 2014, "Adaptive calibration of the model".
 
 from __future__ import annotations
 
-from ...golden_model.calibration import Goals, coefficients
+from ...golden_model.calibrate.calibration import Goals, coefficients
 from ...golden_model.config import ChipConfig
-from ...golden_model.protocol import IO_QUALITY, PN_QUALITY
+from ...golden_model.experiment.protocol import IO_QUALITY, PN_QUALITY
 from .setting import Setting
 from .simulated import expected_events
 

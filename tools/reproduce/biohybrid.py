@@ -15,9 +15,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...golden_model.config import ChipConfig
-from ...golden_model.engine import Engine
 from ...golden_model.events import Events
-from ...golden_model.protocol import PRE_US_S
+from ...golden_model.experiment.engine import Engine
+from ...golden_model.experiment.protocol import PRE_US_S
 from .channels import Channels, around, heard_io
 from .experiment import (
     QUANTITIES,

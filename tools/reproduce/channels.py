@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from ...golden_model.config import ChipConfig
 from ...golden_model.events import Events, Steps
-from ...golden_model.protocol import IO_QUALITY, PN_QUALITY, DetectionQuality
+from ...golden_model.experiment.protocol import IO_QUALITY, PN_QUALITY, DetectionQuality
 
 __all__ = ["Channels", "around", "heard_io"]
 

@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from ...golden_model.calibrate.plasticity_events import io_quality, pn_quality
+from ...golden_model.calibrate.thresholds import default_thresholds, events_at
 from ...golden_model.config import ChannelDetection, ChipConfig
 from ...golden_model.detection import DetectorFixed, events_in_steps
 from ...golden_model.events import Events, Steps
-from ...golden_model.plasticity_events import io_quality, pn_quality
-from ...golden_model.preparation import Preparation
-from ...golden_model.protocol import IO_QUALITY, PN_QUALITY, TRAINING, DetectionQuality, Protocol
-from ...golden_model.thresholds import default_thresholds, events_at
-from ..output import progress_bar
+from ...golden_model.experiment.preparation import Preparation
+from ...golden_model.experiment.protocol import IO_QUALITY, PN_QUALITY, TRAINING, DetectionQuality, Protocol
+from ..report.output import progress_bar
 from .pictures import BLACK, GREEN, ORANGE, RED, save_figure
 from .setting import Setting
 from .statements import Limits, Reproduction, Statement

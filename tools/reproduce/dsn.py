@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ...golden_model.inference import linear_system
 from ...golden_model.inference.maxent import MaxEnt, reweight_chunks
-from ..output import progress_bar
+from ..report.output import progress_bar
 from .dsn_picture import Compared, draw_linear
 from .setting import Setting
 from .statements import Limits, Reproduction, Statement

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from ...golden_model.config import ChipConfig
 from ...golden_model.events import Events
-from ...golden_model.protocol import Score
-from ...golden_model.sessions import Sessions
+from ...golden_model.experiment.protocol import Score
+from ...golden_model.experiment.sessions import Sessions
 from .recorded import BLANKED, PAIRED, SESSION, recorded_draw
 from .setting import Setting, Shown
 from .statements import PERCENTILES, Statement, percentile

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from ...golden_model.inference import rank_one
 from ...golden_model.inference.maxent import MaxEnt, reweight
-from ..output import progress_bar
+from ..report.output import progress_bar
 from .dsn import ERRORS, SAMPLES, SOURCE, numbers, optimum_statements, train
 from .dsn_picture import Compared, draw_go_no_go
 from .setting import Setting

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from ...golden_model.config import ChipConfig
-from ...golden_model.protocol import Protocol
-from ...golden_model.sessions import ProtocolDraw, Sessions
-from ..session import Comparison
+from ...golden_model.experiment.protocol import Protocol
+from ...golden_model.experiment.sessions import ProtocolDraw, Sessions
+from ..models import Comparison
 from .pictures import (
     BLACK,
     BLUE,

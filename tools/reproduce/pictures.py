@@ -13,9 +13,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ...golden_model.config import ChipConfig
-from ...golden_model.protocol import BLOCK
-from ..figures import MODEL_STYLE, draw_rasters, save_figure
-from ..session import Comparison
+from ...golden_model.experiment.protocol import BLOCK
+from ..models import Comparison
+from ..report.figures import MODEL_STYLE, draw_rasters, save_figure
 
 __all__ = [
     "BLACK", "BLUE", "GREEN", "GREY", "MODEL_STYLE", "ORANGE", "PINK", "RED", "block_means",

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from ...golden_model.protocol import IO_QUALITY, Protocol
-from ...golden_model.sessions import ProtocolDraw, Sessions
+from ...golden_model.experiment.protocol import IO_QUALITY, Protocol
+from ...golden_model.experiment.sessions import ProtocolDraw, Sessions
 from .pictures import (
     BLUE,
     RED,

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from ...golden_model.config import ChipConfig
 from ...golden_model.events import Events, Recalibrations, Steps
-from ...golden_model.protocol import IO_QUALITY
+from ...golden_model.experiment.protocol import IO_QUALITY
 from .adaptive import ASSUMED as COEFFICIENTS
 from .adaptive import recalibrating
 from .channels import heard_io

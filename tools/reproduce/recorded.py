@@ -11,9 +11,9 @@ import numpy as np
 
 from ...golden_model.config import ChipConfig
 from ...golden_model.events import Events, Steps
-from ...golden_model.protocol import DetectionQuality, Protocol, Trial
-from ...golden_model.spikes import Latency, latencies
-from ..demo import IO_DRIFT_HZ
+from ...golden_model.experiment.protocol import DetectionQuality, Protocol, Trial
+from ...golden_model.experiment.spikes import Latency, latencies
+from ..sessions.demo import IO_DRIFT_HZ
 
 __all__ = [
     "ASSUMED", "BLANKED", "CS_ALONE", "IO_LATENCY", "PAIRED", "PN_LATENCY", "SESSION", "RecordedDraw",

@@ -11,14 +11,14 @@ import numpy as np
 from rich.console import Console
 
 from ...golden_model.config import ChipConfig
-from ...golden_model.engine import Engine, EngineModel
 from ...golden_model.events import Events, Result, Steps
-from ...golden_model.sessions import Draw, Sessions, run_sessions
-from ...sim.replay import replay_design
-from ...sim.simulators import Simulator
+from ...golden_model.experiment.engine import Engine, EngineModel
+from ...golden_model.experiment.sessions import Draw, Sessions, run_sessions
+from ...sim.build.simulators import Simulator
+from ...sim.replay.replay import replay_design
 from ..cluster import Run
-from ..output import progress_bar
-from ..session import Comparison, ModelName, run_model
+from ..models import Comparison, ModelName, run_model
+from ..report.output import progress_bar
 from .statements import Limits, Statement
 
 __all__ = ["ENGINES", "Setting", "Shown", "equal_statements"]

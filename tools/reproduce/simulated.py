@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from ...golden_model.calibration import Goals, solve
+from ...golden_model.calibrate.calibration import Goals, solve
+from ...golden_model.calibrate.plasticity_events import PlasticityEvents, plasticity_events
 from ...golden_model.config import ChipConfig
-from ...golden_model.plasticity_events import PlasticityEvents, plasticity_events
-from ...golden_model.protocol import DetectionQuality, Protocol, Trial
+from ...golden_model.experiment.protocol import DetectionQuality, Protocol, Trial
 
 __all__ = [
     "ASSUMED", "FAST_GOALS", "GOALS", "IO_TDR", "LAST", "METHODS", "NOISY_TDR", "PAIRED", "PROMPT",

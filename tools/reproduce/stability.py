@@ -14,7 +14,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ...golden_model.config import ChipConfig
-from ...golden_model.sessions import ProtocolDraw, Sessions
+from ...golden_model.experiment.sessions import ProtocolDraw, Sessions
 from .pictures import (
     BLUE,
     MODEL_STYLE,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..output import as_json
+from ..report.output import as_json
 
 __all__ = ["MODELS", "PERCENTILES", "Limits", "Reproduction", "Statement", "percentile", "plain", "ratio"]
 

@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...golden_model.events import Events
-from ...golden_model.sessions import Sessions, ShuffledIo
-from ..drift import Course, run_drift
-from ..output import progress_bar
+from ...golden_model.experiment.sessions import Sessions, ShuffledIo
+from ..report.output import progress_bar
+from ..sessions.drift import Course, run_drift
 from .adaptive import ASSUMED as COEFFICIENTS
 from .adaptive import recalibrating
 from .channels import heard_io

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ...golden_model.sessions import Sessions
+from ...golden_model.experiment.sessions import Sessions
 from .spec import Scenario
 
 __all__ = ["CONFIDENCE", "COURSE", "LAST_TRIALS", "MEASURES", "Shift", "course", "measures", "paired_shift"]

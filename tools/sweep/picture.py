@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ...golden_model.fixed import QFormat
-from ..figures import save_figure
+from ..report.figures import save_figure
 from .behaviour import MEASURES
 from .markdown import SHOWN
 from .proposal import Candidate, pareto_front

@@ -16,7 +16,7 @@ from ...golden_model.config import ChipConfig
 from ...golden_model.events import atomic_write
 from ...golden_model.fixed import QFormat
 from ..cluster import cluster
-from ..output import progress_bar, write_json
+from ..report.output import progress_bar, write_json
 from .markdown import as_markdown
 from .picture import draw_behaviour, draw_formats
 from .proposal import Candidate, Smallest, conditions, joined, smallest_formats

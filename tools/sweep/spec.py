@@ -17,11 +17,18 @@ from typing import Annotated, Any, Self
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ...golden_model.calibration import calibrate
+from ...golden_model.calibrate.calibration import calibrate
 from ...golden_model.config import ChipConfig, ConfigError, PrecisionWarning
 from ...golden_model.events import MAX_STEPS
-from ...golden_model.protocol import IO_QUALITY, PN_QUALITY, TRAINING, DetectionQuality, Protocol, Trial
-from ..options import UserError
+from ...golden_model.experiment.protocol import (
+    IO_QUALITY,
+    PN_QUALITY,
+    TRAINING,
+    DetectionQuality,
+    Protocol,
+    Trial,
+)
+from ..cli.options import UserError
 
 __all__ = ["BUILT_IN", "Axis", "Experiment", "Point", "Scenario", "Setting", "Spec", "with_settings"]
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from ...golden_model.config import ChipConfig
 from ...golden_model.events import FileError, atomic_write
 from ..cluster import fingerprint
-from ..output import make_folder, write_json
+from ..report.output import make_folder, write_json
 from .spec import Spec
 from .work import Part, Synthesis
 

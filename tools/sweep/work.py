@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...golden_model.config import ChipConfig
-from ...golden_model.engine import EngineModel
-from ...golden_model.sessions import ProtocolDraw, run_sessions
+from ...golden_model.experiment.engine import EngineModel
+from ...golden_model.experiment.sessions import ProtocolDraw, run_sessions
 from .behaviour import course, measures
 from .spec import Point, Scenario
 

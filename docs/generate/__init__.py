@@ -1,0 +1,1 @@
+"""The generated parts of the docs: tables, timing diagrams, pages of the registers."""

@@ -1,0 +1,5 @@
+"""``make docs``: write every generated part of docs/."""
+
+from .pages import main
+
+main()

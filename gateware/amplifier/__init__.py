@@ -1,0 +1,1 @@
+"""Front end for Intan RHD2000 amplifier chips, over SPI."""

@@ -1,0 +1,1 @@
+"""Event detection on the samples of the electrodes."""

@@ -1,0 +1,1 @@
+"""The host link: frames, requests and replies, telemetry, UART."""

@@ -1,0 +1,1 @@
+"""The microcircuit and its recalibration."""

@@ -1,0 +1,101 @@
+"""Events on their way into a step: a bit a channel and kind, in two banks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..events import EventKind, channel_shape, event_stream
+
+__all__ = ["EventBanks"]
+
+
+class EventBanks(wiring.Component):
+    """Collects the events of one step while those of the step before are consumed.
+
+    Parameters
+    ----------
+    channels : int
+        Channels, at least 1.
+
+    Attributes
+    ----------
+    rows : int
+        Rows of both banks: as many cycles of `clear` empty them.
+
+    Members
+    -------
+    events : In(event_stream(channels))
+        Detections and blanking; not taken in the cycles of `consume` and `clear`.
+    unknown : Out(1)
+        The event taken in this cycle names no channel or is a CR, and is dropped.
+    swap : In(1)
+        Exchange the banks: what was collected up to and in this cycle can be consumed from the next on.
+    channel : In
+        Whose events to fetch and consume.
+    fetch : In(1)
+        Read them; `pn`, `io` and `blanked` are valid from the next cycle until the next `fetch`.
+    consume : In(1)
+        Forget them.
+    clear : In(1)
+        Forget row `clear_row` of both banks' rows.
+    clear_row : In
+    pn, io : Out(1)
+        Detections; an IO detection in a blanked step is none.
+    blanked : Out(1)
+    """
+
+    def __init__(self, channels: int) -> None:
+        self._channels = channels
+        shape = channel_shape(channels)
+        self.rows = 2 << shape.width
+        super().__init__(
+            {
+                "events": In(event_stream(channels)),
+                "unknown": Out(1),
+                "swap": In(1),
+                "channel": In(shape),
+                "fetch": In(1),
+                "consume": In(1),
+                "clear": In(1),
+                "clear_row": In(range(self.rows)),
+                "pn": Out(1),
+                "io": Out(1),
+                "blanked": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        attrs = {"ram_style": "block"}
+        m.submodules.banks = banks = memory.Memory(shape=3, depth=self.rows, init=[], attrs=attrs)
+        read, write = banks.read_port(), banks.write_port(granularity=1)
+        filling, detected_io = Signal(), Signal()
+        event = self.events.payload
+        kinds = Cat(event.kind == kind for kind in (EventKind.PN, EventKind.IO, EventKind.BLANKED))
+        known = (event.channel < self._channels) & kinds.any()
+        taken = self.events.valid & self.events.ready
+        with m.If(self.swap):
+            m.d.sync += filling.eq(~filling)
+        m.d.comb += [
+            read.addr.eq(Cat(self.channel, ~filling)),
+            read.en.eq(self.fetch),
+            Cat(self.pn, detected_io, self.blanked).eq(read.data),
+            self.io.eq(detected_io & ~self.blanked),
+            self.events.ready.eq(~self.consume & ~self.clear),
+            self.unknown.eq(taken & ~known),
+        ]
+        with m.If(self.clear):
+            m.d.comb += [write.addr.eq(self.clear_row), write.data.eq(0b000), write.en.eq(0b111)]
+        with m.Elif(self.consume):
+            m.d.comb += [write.addr.eq(read.addr), write.data.eq(0b000), write.en.eq(0b111)]
+        with m.Elif(taken & known):
+            m.d.comb += [
+                write.addr.eq(Cat(event.channel, filling)),
+                write.data.eq(0b111),
+                write.en.eq(kinds),
+            ]
+        return m

@@ -1,0 +1,1 @@
+"""Pulse trains to the stimulator, and the interlocks before it."""

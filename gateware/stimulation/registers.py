@@ -1,0 +1,364 @@
+"""Registers of the stimulation: the settings of a train, judged and put into effect together."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import Any
+
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.utils import bits_for
+
+from ...golden_model import config as chip_config
+from ...golden_model.config import BlankingMode, ChipConfig
+from ...golden_model.stimulation import StimulationTiming, TrainSettings
+from .interlock import InterlockFault
+from .program import (
+    ADDRESS_BITS,
+    CONFIGURED_BANK,
+    CONSTANT_BANK,
+    FLAGS,
+    ROW_BITS,
+    START_OF_COPY,
+    Bank,
+    Flag,
+    Row,
+    execute,
+    judging_cycles,
+    memory_image,
+    step_layout,
+)
+
+__all__ = [
+    "BLANK_MODES",
+    "SETTINGS",
+    "SHAPES",
+    "StimulationRegister",
+    "StimulationRegisters",
+    "setting_widths",
+    "settings_words",
+    "stimulation_layout",
+]
+
+SHAPES = (chip_config.Shape.MONOPHASIC, chip_config.Shape.BIPHASIC)
+"""By their word in register SHAPE."""
+BLANK_MODES = (BlankingMode.NONE, BlankingMode.FIXED, BlankingMode.PULSE)
+"""By their word in register BLANK_MODE."""
+
+
+class StimulationRegister(enum.Enum):
+    """What the access port of the stimulation reaches; durations in clock cycles."""
+
+    PERIOD = 0
+    WIDTH = 1
+    WIDTH_ANODIC = 2
+    GAP = 3
+    PULSES = 4
+    SHAPE = 5
+    BLANK_MODE = 6
+    BLANK_FIXED = 7
+    GUARD_BEFORE = 8
+    GUARD_AFTER = 9
+    STATUS = 10  # read only; from bit 0: armed, train, resting, blank
+    FAULT = 11  # read only, InterlockFault
+
+
+STATUS_BITS = 4
+"""Of register STATUS."""
+READ_ONLY = (StimulationRegister.STATUS, StimulationRegister.FAULT)
+SETTINGS = tuple(register for register in StimulationRegister if register not in READ_ONLY)
+
+
+def setting_widths(timing: StimulationTiming) -> dict[StimulationRegister, int]:
+    """Bits of each setting: enough for its limit and for something beyond it."""
+    most = {
+        StimulationRegister.PERIOD: timing.duration_limit,
+        StimulationRegister.WIDTH: timing.width_limit,
+        StimulationRegister.WIDTH_ANODIC: timing.width_limit,
+        StimulationRegister.GAP: timing.period_limit,
+        StimulationRegister.PULSES: timing.pulses_limit,
+        StimulationRegister.BLANK_FIXED: timing.blank_limit,
+        StimulationRegister.GUARD_BEFORE: timing.guard_limit,
+        StimulationRegister.GUARD_AFTER: timing.guard_limit,
+    }
+    widths = {register: bits_for(limit + 1) for register, limit in most.items()}
+    widths[StimulationRegister.SHAPE] = bits_for(len(SHAPES) - 1)
+    widths[StimulationRegister.BLANK_MODE] = bits_for(len(BLANK_MODES) - 1)
+    return widths
+
+
+def settings_words(settings: TrainSettings) -> dict[StimulationRegister, int]:
+    """The word of each register that makes these settings."""
+    words: dict[StimulationRegister, int] = {
+        register: getattr(settings, register.name.lower())
+        for register in SETTINGS
+        if register not in (StimulationRegister.SHAPE, StimulationRegister.BLANK_MODE)
+    }
+    words[StimulationRegister.SHAPE] = SHAPES.index(settings.shape)
+    words[StimulationRegister.BLANK_MODE] = BLANK_MODES.index(settings.blank_mode)
+    return words
+
+
+def stimulation_layout(config: ChipConfig) -> data.StructLayout:
+    """Layout of one access: ``register``, ``write``, and the ``word`` to write."""
+    widths = setting_widths(StimulationTiming(config))
+    word = max(*widths.values(), Shape.cast(InterlockFault).width)
+    return data.StructLayout({"register": StimulationRegister, "write": 1, "word": word})
+
+
+class StimulationRegisters(wiring.Component):
+    """The settings: written one by one, judged together, in effect together.
+
+    All of them are in one memory, in three banks: as configured, and two of which one is in effect while the
+    other is written. A write has the program of ``stimulation_program`` judge the bank that it is in; this is
+    ``StimulationTiming.refusal``. Then the banks change places, in a cycle without `hold`, and what is in
+    effect is copied to the bank that is written next. Written again before that, the bank is judged again.
+
+    The memory has one read port. The pulse generator goes first; the program, and reads of registers, take
+    the cycles that it leaves.
+
+    Parameters
+    ----------
+    config : ChipConfig
+
+    Attributes
+    ----------
+    check_cycles : int
+        Most clock cycles from a write until it is in effect, without `hold` and `fetch`.
+    make_memory : callable
+        What the rows are kept in; a search of a proof takes a table instead.
+
+    Members
+    -------
+    access, readback, rejected
+        See :class:`Stimulation`.
+    status, fault : In
+        What registers STATUS and FAULT read.
+    hold : In(1)
+        Keep the settings in effect.
+    fetch : In(1)
+        Read `row` of the settings in effect, or about to be in the cycle of `applied`.
+    row : In(Row)
+    word : Out
+        It, in the next cycle.
+    applied : Out(1)
+        Other settings take effect, from the next cycle on.
+    flags : Out(FLAGS)
+        Of the settings in effect, by ``stimulation_program.Flag``.
+    pulses : Out
+        PULSES in effect.
+    unlength : Out
+        Complement of the length of a blanking window.
+    good : Out(1)
+        The settings in effect are within the limits, and balanced.
+    """
+
+    def __init__(self, config: ChipConfig) -> None:
+        self.make_memory: Callable[..., Any] = memory.Memory
+        self.timing = timing = StimulationTiming(config)
+        self._widths = widths = setting_widths(timing)
+        # Beyond the steps: one to begin, and two to read the length of the blanking and take effect.
+        self.check_cycles = judging_cycles(widths[StimulationRegister.PULSES]) + 3
+        layout = stimulation_layout(config)
+        bits, pulses = layout["word"].width, widths[StimulationRegister.PULSES]
+        words = {Row[r.name]: word for r, word in settings_words(timing.settings).items()}
+        self._configured = execute(timing, words, bits, pulses)
+        assert self._configured.good, "StimulationTiming has refused it"
+        super().__init__(
+            {
+                "access": In(stream.Signature(layout)),
+                "readback": Out(stream.Signature(layout["word"].shape)),
+                "rejected": Out(1),
+                "status": In(STATUS_BITS),
+                "fault": In(InterlockFault),
+                "hold": In(1),
+                "fetch": In(1),
+                "row": In(Row),
+                "word": Out(bits),
+                "applied": Out(1),
+                "flags": Out(FLAGS),
+                "pulses": Out(pulses),
+                "unlength": Out(bits),
+                "good": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: Any) -> Module:
+        m = Module()
+        request, answers = self.access.payload, self.readback
+        bits = len(self.word)
+        shape = max(bits, step_layout().size)
+        m.submodules.rows = rows = self.make_memory(
+            shape=shape,
+            depth=1 << ADDRESS_BITS,
+            init=memory_image(self.timing, self._configured, bits),
+            attrs={"ram_style": "block"},
+        )
+        read, write = rows.read_port(), rows.write_port()
+        step = data.View(step_layout(), read.data[: step_layout().size])
+
+        # What the program has found out so far.
+        total = Signal(bits)
+        found = Signal(FLAGS, init=self._configured.flags)
+        sound, rounds = Signal(init=1), Signal.like(self.pulses, init=self._configured.pulses)
+        # Where it is: at the port are a step, what the step adds, what a register holds, or the length of
+        # the blanking; parked, it waits, with settings that are to take effect or none.
+        at = Signal(ADDRESS_BITS - 1, init=START_OF_COPY)
+        steps, adds, answering, ripe = (Signal(name=n) for n in ("steps", "adds", "answering", "ripe"))
+        parked, pending = Signal(init=1), Signal(init=1)
+        doing = Signal(data.StructLayout(dict.fromkeys(("invert", "refuse", "keep", "count"), 1)))
+        # Banks. After a reset the configured settings, which nobody writes, are about to take effect.
+        written, used = Signal(2, init=CONFIGURED_BANK), Signal(2)
+        # Accesses. Those that write wait while settings are copied; those that read, for a free sum, too.
+        reads, writes, ripens = Signal(), Signal(), Signal()
+        free_to_read = parked & ~self.fetch & ~ripens & ~adds & ~answering & ~answers.valid
+        m.d.comb += reads.eq(self.access.valid & ~request.write & free_to_read)
+        writable = (parked | pending) & ~ripens & ~ripe & written.any()
+        word, special = self._serve(m, writable, reads, writes, total)
+        with m.If(answers.ready):
+            m.d.sync += answers.valid.eq(0)
+        with m.If(answering):
+            m.d.sync += answers.valid.eq(1)
+        m.d.comb += answers.payload.eq(total)
+
+        # The port. A row that is read while it is written is not used: a write begins the judgement anew.
+        free = ~self.fetch & ~writes
+        runs = ~parked & ~steps & ~answering & ~answers.valid
+        repeats = (rounds != 1) & sound
+        does = steps & ~(step.needs & ~found[Flag.APART.value]) & ~(step.repeat & ~repeats)
+        m.d.comb += [
+            ripens.eq(parked & pending & ~self.hold),
+            read.addr.eq(
+                Mux(
+                    self.fetch,
+                    _row_address(Mux(self.applied, written, used), self.row),
+                    Mux(
+                        steps,
+                        _row_address(
+                            Mux(
+                                step.bank == Bank.CONSTANTS,
+                                CONSTANT_BANK,
+                                Mux(step.bank == Bank.USED, used, written),
+                            ),
+                            step.row,
+                        ),
+                        Mux(
+                            parked,
+                            _row_address(written, Mux(ripens, Row.LENGTH.value, request.register)),
+                            Cat(at, Const(1, 1)),
+                        ),
+                    ),
+                )
+            ),
+            self.word.eq(read.data),
+            write.en.eq(writes | (does & step.writes)),
+            write.addr.eq(_row_address(written, Mux(writes, request.register, step.target))),
+            write.data.eq(word),
+            self.applied.eq(ripe & ~self.hold),
+        ]
+        m.d.sync += [
+            steps.eq(runs & free),
+            adds.eq(does & free),
+            answering.eq(reads),
+            ripe.eq(ripens & free & ~ripe),
+            doing.eq(Mux(does & free, Cat(step.invert, step.refuse, step.keep, step.count), 0)),
+        ]
+
+        # The program.
+        sums = (total + read.data[:bits])[: bits + 1]
+        carry = sums[bits]
+        with m.If(adds | answering):
+            m.d.sync += total.eq(sums[:bits] ^ doing.invert.replicate(bits))
+        with m.If(reads | (does & step.clear)):
+            m.d.sync += total.eq(Mux(reads, special, 0))
+        with m.If(doing.refuse & carry):
+            m.d.sync += sound.eq(0)
+        with m.If(doing.keep):
+            m.d.sync += found.eq(Cat(carry, found))
+        with m.If(does & step.repeat & free):
+            m.d.sync += rounds.eq(rounds - 1)
+        with m.Elif(doing.count):
+            m.d.sync += rounds.eq(read.data)
+        with m.If(steps & (free | ~does) & ~(does & step.repeat)):
+            m.d.sync += [at.eq(at + 1), parked.eq(step.park)]
+        with m.If(self.applied):
+            m.d.sync += [
+                self.flags.eq(found),
+                self.pulses.eq(rounds),
+                self.unlength.eq(~read.data),
+                self.good.eq(sound),
+                used.eq(written),
+                written.eq(Cat(~written[0], written[0])),
+                parked.eq(0),
+                pending.eq(0),
+            ]
+        with m.If(writes):
+            m.d.sync += [at.eq(0), parked.eq(0), pending.eq(1), sound.eq(1)]
+        return m
+
+    def _serve(
+        self, m: Module, writable: Value, reads: Signal, writes: Signal, total: Signal
+    ) -> tuple[Value, Value]:
+        """What is written, in a cycle with `writes`, else `total`; and what a read-only register reads."""
+        request = self.access.payload
+        asked = Value.cast(request.register)
+        bits = len(request.word)
+        # Of a word that is too wide, all bits that there are are written. A write takes two cycles, so that
+        # each bit of the memory's input has one choice of two registers before it.
+        fits, picks = Signal(bits), Signal(bits)
+        begins, beyond, has_effect, saturates, refuses = (
+            Signal(name=name) for name in ("begins", "beyond", "has_effect", "saturates", "refuses")
+        )
+        below = 0
+        for width in sorted(set(self._widths.values())):
+            wide = [register.value for register, other in self._widths.items() if other >= width]
+            there, pick = Signal(name=f"from_{below}"), Signal(name=f"pick_{below}")
+            m.d.comb += [
+                there.eq(_is_one_of(asked, wide)),
+                fits[below:width].eq(there.replicate(width - below)),
+                picks[below:width].eq(pick.replicate(width - below)),
+            ]
+            m.d.sync += pick.eq(begins & has_effect & (~beyond | there))
+            below = width
+        written = Cat(
+            Mux(saturates, pick, Mux(pick, given, kept))
+            for pick, given, kept in zip(picks, request.word, total, strict=True)
+        )
+        named = {
+            StimulationRegister.SHAPE: len(SHAPES),
+            StimulationRegister.BLANK_MODE: len(BLANK_MODES),
+        }
+        unnamed = Cat(
+            (asked == register.value) & (beyond | (request.word[: self._widths[register]] >= names))
+            for register, names in named.items()
+        ).any()
+        m.d.comb += [
+            has_effect.eq((asked < len(SETTINGS)) & ~unnamed),
+            beyond.eq((request.word & ~fits).any()),
+            begins.eq(self.access.valid & request.write & writable & ~writes & ~refuses),
+            self.access.ready.eq(reads | writes | refuses),
+        ]
+        m.d.sync += [
+            writes.eq(begins & has_effect),
+            refuses.eq(begins & ~has_effect),
+            saturates.eq(begins & has_effect & beyond),
+        ]
+        with m.If(refuses | (reads & (asked >= len(StimulationRegister)))):
+            m.d.sync += self.rejected.eq(1)
+        special = Mux(
+            asked == StimulationRegister.STATUS.value,
+            self.status,
+            Mux(asked == StimulationRegister.FAULT.value, Value.cast(self.fault), 0),
+        )
+        return written, special
+
+
+def _row_address(bank: Any, row: Any) -> Value:
+    return Cat(Value.cast(row), Const(0, ROW_BITS))[:ROW_BITS] | (Value.cast(bank) << ROW_BITS)
+
+
+def _is_one_of(value: Value, numbers: list[int]) -> Value:
+    """Whether a value is one of some, by a table of bits."""
+    return Const(sum(1 << number for number in numbers), 1 << len(value)).bit_select(value, 1)

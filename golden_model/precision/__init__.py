@@ -1,0 +1,1 @@
+"""What fixed point costs: ranges, errors, the first decision that rounding changes, and why."""

@@ -1,0 +1,58 @@
+"""Sources of designs: Verilog of components, kept in the cache, and the files of ``sim/`` around them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from ...gateware import toolchain
+from ...gateware.toolchain import to_rtlil, to_verilog
+from .netlist import Family, netlist_recipe, netlist_verilog
+from .simulators import cache_folder
+
+_SIM = files(__package__.rpartition(".")[0])
+
+__all__ = ["kept_text", "kept_verilog", "sim_sources"]
+
+
+def sim_sources(*paths: str) -> dict[str, str]:
+    """Texts of Verilog and C++ files, named from ``sim/`` on (``"replay/replay.sv"``), by their last name."""
+    return {Path(path).name: _SIM.joinpath(path).read_text(encoding="utf-8") for path in paths}
+
+
+def kept_verilog(make: Callable[[], Any], name: str, *, netlist: Family | None = None) -> str:
+    """SystemVerilog of the component that `make` makes, as module `name`; kept by the hash of its RTLIL.
+
+    Parameters
+    ----------
+    make : callable
+        Makes a component that has not been elaborated yet.
+    name : str
+    netlist : {"ice40", "ecp5"}, optional
+        Synthesised for this family first: the same ports, and the cells of the family instead of processes.
+
+    Raises
+    ------
+    ToolError
+        Without Yosys.
+    """
+    rtlil = to_rtlil(make(), name)
+    how = Path(toolchain.__file__).read_bytes()  # how it is written is part of what was written
+    if netlist is None:
+        return kept_text(name, rtlil.encode() + how, lambda: to_verilog(make(), name))
+    recipe = rtlil.encode() + how + netlist_recipe(netlist)
+    return kept_text(f"{name}-{netlist}", recipe, lambda: netlist_verilog(rtlil, name, netlist))
+
+
+def kept_text(name: str, recipe: bytes, make: Callable[[], str]) -> str:
+    """What `make` makes, from the cache where it has been made by the same `recipe` before."""
+    kept = cache_folder() / f"{name}-{hashlib.sha256(recipe).hexdigest()[:20]}.sv"
+    if not kept.is_file():
+        part = kept.with_suffix(f".{os.getpid()}")
+        part.write_text(make(), encoding="utf-8")
+        part.replace(kept)
+    return kept.read_text(encoding="utf-8")

@@ -1,0 +1,73 @@
+"""A simulation that runs as a program of its own, told what to do and answering over pipes."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Self
+
+from ..replay.record import BenchFailure
+
+__all__ = ["PipedProgram"]
+
+
+class PipedProgram:
+    """A program on standard input and output; everything is in the machine's own byte order.
+
+    Parameters
+    ----------
+    program : Path
+    reasons : mapping of int to str, optional
+        Why it ends by itself, by its exit status.
+
+    Raises
+    ------
+    BenchFailure
+        From :meth:`tell` and :meth:`take`, if the program has ended by itself.
+    """
+
+    def __init__(self, program: Path, reasons: Mapping[int, str] | None = None) -> None:
+        self._reasons = reasons or {}
+        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the program."""
+        if self._process.poll() is None:
+            self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def tell(self, request: bytes) -> None:
+        """Send a request."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(request)
+            self._process.stdin.flush()
+        except BrokenPipeError:
+            raise self._ended() from None
+
+    def take(self, count: int) -> bytes:
+        """So many bytes of an answer."""
+        assert self._process.stdout is not None
+        answer = self._process.stdout.read(count)
+        if len(answer) != count:
+            raise self._ended()
+        return answer
+
+    def _ended(self) -> BenchFailure:
+        status = self._process.wait()
+        why = self._reasons.get(status, f"status {status}")
+        return BenchFailure(f"the simulation ended by itself, {why}")
+
+    def number(self, size: int) -> int:
+        """An unsigned number of so many bytes of an answer."""
+        return int.from_bytes(self.take(size), "little")

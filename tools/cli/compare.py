@@ -1,0 +1,83 @@
+"""``microzone compare`` on the command line."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...golden_model.events import Events
+from ...sim.build.simulators import find_simulator
+from .options import (
+    DEFAULT_SIMULATOR,
+    ConfigOption,
+    JsonOption,
+    SimulatorOption,
+    UserError,
+    console,
+    errors,
+    load_config,
+)
+
+__all__ = ["Site", "compare"]
+
+
+class Site(StrEnum):
+    """The two recording sites."""
+
+    PN = "pn"
+    IO = "io"
+
+
+def compare(
+    events: Annotated[
+        Path, typer.Argument(help="Events file (.npz); or a recording (.mat), with --channel and --rate.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for report, figures, results.")],
+    config: ConfigOption = None,
+    simulator: SimulatorOption = DEFAULT_SIMULATOR,
+    channel: Annotated[str | None, typer.Option(help="Channel of a recording to detect events in.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Its sample rate in Hz.")] = None,
+    lsb: Annotated[float | None, typer.Option(help="Value of one ADC count, if not in counts.")] = None,
+    as_: Annotated[Site, typer.Option("--as", help="Which site its events belong to.")] = Site.IO,
+    isi: Annotated[
+        float | None,
+        typer.Option(min=0.02, help="When the US is due after the CS, in s; else as in most trials, or 0.3."),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Float, fixed and RTL side by side: bit-accuracy, behaviour, ranges, overflow, errors; HTML report."""
+    from ...golden_model.experiment.protocol import Protocol, usual_isi_s
+    from ..compare.compare import compare_models
+    from ..compare.recorded_events import detect_all
+    from ..report.output import make_folder
+
+    if (channel is None) != (rate is None):
+        raise UserError("--channel and --rate: a recording needs both, an events file neither")
+    chip, chosen = load_config(config), find_simulator(simulator.value)
+    where = errors if as_json else console
+    recorded = None
+    if channel is not None and rate is not None:
+        make_folder(out)
+        recorded = detect_all(
+            events, channel, rate, chip, as_pn=as_ is Site.PN, lsb=lsb, simulator=chosen, console=where
+        )
+        where.print(recorded.describe(), highlight=False)
+    session = Events.load(events) if recorded is None else recorded.events
+    report = compare_models(
+        session,
+        chip,
+        out,
+        isi_s=isi or usual_isi_s(session, chip) or Protocol.isi_s,
+        simulator=chosen,
+        title=events.name if recorded is None else recorded.source,
+        console=where,
+        recorded=recorded,
+    )
+    if as_json:
+        print(json.dumps(report, indent=2))
+    if not report["bit_accurate"]:
+        raise typer.Exit(1)

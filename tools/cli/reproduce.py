@@ -1,0 +1,70 @@
+"""``microzone reproduce``: the verb's arguments and options."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...sim.build.simulators import find_simulator
+from .options import (
+    DEFAULT_SIMULATOR,
+    ConfigOption,
+    JsonOption,
+    SchedulerOption,
+    SimulatorOption,
+    WorkersOption,
+    console,
+    errors,
+    load_config,
+)
+
+__all__ = ["reproduce"]
+
+
+def reproduce(
+    figures: Annotated[
+        list[str],
+        typer.Argument(
+            help="4 to 16, savings; cfpc-3, cfpc-4 of the CFPC paper; dsn-2, dsn-go-no-go of the DSN paper; "
+            "or all."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for pictures, numbers and tables.")] = Path(
+        "reproduce-output"
+    ),
+    sessions: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=1_000_000, help="In place of each figure's own number; the paper's, where it has one."
+        ),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Of the session that is shown, and the first of many.")
+    ] = 1,
+    config: ConfigOption = None,
+    simulator: SimulatorOption = DEFAULT_SIMULATOR,
+    rtl: Annotated[
+        bool, typer.Option("--rtl/--no-rtl", help="Run single sessions, and CFPC, on the gateware too.")
+    ] = True,
+    scheduler: SchedulerOption = None,
+    workers: WorkersOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Reproduce figures of the papers: picture, numbers, and its statements on float, fixed and RTL."""
+    from ..cluster import cluster
+    from ..reproduce.command import WITH_RTL, chosen_figures
+    from ..reproduce.command import reproduce as run
+    from ..reproduce.setting import Setting
+
+    where = errors if as_json else console
+    names, chip = chosen_figures(figures, where), load_config(config)
+    needed = rtl and any(name in WITH_RTL for name in names)
+    with cluster(scheduler, workers) as workforce:
+        simulated = find_simulator(simulator.value) if needed else None
+        setting = Setting(chip, seed, sessions, simulated, workforce, errors)
+        report = run(names, setting, out, where)
+    if as_json:
+        print(json.dumps(report, indent=2))

@@ -1,0 +1,1 @@
+"""Float, fixed point and gateware side by side on the same events."""

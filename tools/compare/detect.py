@@ -1,0 +1,124 @@
+"""Events from one channel of a recording: what ``microzone detect`` and ``demo --io-recording`` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...golden_model.config import ChannelDetection, ChipConfig
+from ...golden_model.detection import (
+    SIGNALS,
+    Detections,
+    Detector,
+    DetectorFixed,
+    DetectorFloat,
+    detection_score,
+)
+from ...golden_model.events import FileError, Steps
+from ...golden_model.recordings.matlab import Recording, read_recording
+from ...sim.build.simulators import Simulator
+
+__all__ = ["DETECTORS", "RecordedChannel", "describe_labels"]
+
+DETECTORS: dict[str, type[Detector[Any]]] = {"float": DetectorFloat, "fixed": DetectorFixed}
+"""By the name of the model."""
+
+
+@dataclass(frozen=True)
+class RecordedChannel:
+    """One channel of a recording.
+
+    Attributes
+    ----------
+    recording : Recording
+    name : str
+    rate_hz : float
+        Sample rate.
+    samples : ndarray of int, shape (samples,)
+        ADC counts.
+    """
+
+    recording: Recording
+    name: str
+    rate_hz: float
+    samples: npt.NDArray[Any]
+
+    @classmethod
+    def read(cls, path: Path, name: str, rate_hz: float, lsb: float | None) -> RecordedChannel:
+        """Read it; FileError if file or channel cannot be used."""
+        recording = read_recording(path)
+        return cls(recording, name, rate_hz, recording.channel(name, lsb=lsb))
+
+    def labels(self, name: str) -> npt.NDArray[Any]:
+        """The variable that marks true events; FileError if it is missing or of another length."""
+        marks = self.recording.vector(name)
+        if marks.size != self.samples.size:
+            raise FileError(
+                f"{self.recording.path}: {name!r} has {marks.size} entries, {self.name!r} {self.samples.size}"
+            )
+        return marks
+
+    def detect(
+        self, model: str, config: ChipConfig, settings: ChannelDetection, *, trace: bool = False
+    ) -> Detections:
+        """Run a detector; ConfigError for settings, FileError for samples that it cannot use."""
+        detector = DETECTORS[model](config, settings, self.rate_hz)
+        try:
+            return detector.process(self.samples, trace=trace)
+        except ValueError as error:
+            raise FileError(f"{self.recording.path}: channel {self.name!r}: {error}") from None
+
+    def detect_rtl(
+        self,
+        simulator: Simulator,
+        config: ChipConfig,
+        settings: ChannelDetection,
+        *,
+        trace: bool = False,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> Detections:
+        """Run the gateware; ToolError or BenchFailure where a simulation fails, else as :meth:`detect`."""
+        from ...sim.replay.detection_replay import DetectionScenario, replay_detection
+
+        fmt = config.formats.sample
+        if self.samples.min() < fmt.raw_min or self.samples.max() > fmt.raw_max:
+            raise FileError(
+                f"{self.recording.path}: channel {self.name!r}: samples from {self.samples.min()} to "
+                f"{self.samples.max()}: outside formats.sample = {fmt}"
+            )
+        scenario = DetectionScenario(
+            self.name, config, (settings,), self.rate_hz, self.samples.reshape(-1, 1)
+        )
+        found = replay_detection(scenario, simulator, full=trace, progress=progress)
+        words = {name: found[name] for name in SIGNALS} if trace else {}
+        scale = -config.formats.detection_state.fraction_bits
+        signals = {name: np.ldexp(raw, scale) for name, raw in words.items()}
+        return Detections([np.flatnonzero(found["sent"][:, 0])], signals, words)
+
+    def facts(self, events: Steps, labels: npt.NDArray[Any] | None) -> dict[str, Any]:
+        """Count and rate of the events, and hits and false alarms where there are labels."""
+        duration_s = self.samples.size / self.rate_hz
+        facts: dict[str, Any] = {
+            "events": int(events.size),
+            "duration_s": duration_s,
+            "rate_hz": events.size / duration_s,
+        }
+        if labels is not None:
+            labelled, hit, false = detection_score(events, labels, self.rate_hz)
+            facts |= {"labelled": labelled, "found": hit, "false_alarm_hz": false / duration_s}
+        return facts
+
+
+def describe_labels(facts: dict[str, Any]) -> str:
+    """Hits and false alarms as the end of a line; nothing without labels."""
+    if "labelled" not in facts:
+        return ""
+    return (
+        f"; {facts['found']} of {facts['labelled']} labelled events found, "
+        f"false alarms {facts['false_alarm_hz']:.3f} Hz"
+    )

@@ -1,0 +1,1 @@
+"""The host of a board: link, registers, parameters, recording, monitor."""

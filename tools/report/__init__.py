@@ -1,0 +1,1 @@
+"""What every verb draws and writes with: figures, pages, folders, progress."""
