@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..gateware.toolchain import ToolError, find_tool, tool_version, without_collisions
 from ..golden_model.config import ConfigError
-from ..golden_model.events import atomic_write, check_target
+from ..golden_model.files import atomic_write, check_target
 from .board import Board
 from .designs import Configuration, design_of
 from .flow import DoesNotFit, Placed, Use, cells, place, preparation, run_tool

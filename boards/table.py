@@ -15,7 +15,7 @@ from typing import Any
 from ..gateware.toolchain import ToolError
 from ..golden_model.chip import ChipTiming
 from ..golden_model.config import ConfigError
-from ..golden_model.events import atomic_write
+from ..golden_model.files import atomic_write
 from .board import BOARDS, Board
 from .build import BuildReport, build
 from .designs import DESIGNS, Configuration

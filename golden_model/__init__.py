@@ -6,12 +6,13 @@ from .calibrate.thresholds import select_thresholds
 from .chip import ChipFixed, ChipFloat
 from .config import ChipConfig, ConfigError, PrecisionWarning
 from .detection import DetectorFixed, DetectorFloat
-from .events import Events, FileError, Result
+from .events import Events, Result
 from .experiment.engine import Course, Engine
 from .experiment.preparation import Preparation, PreparationSettings
 from .experiment.protocol import TRAINING, Protocol, Trial, score
 from .experiment.sessions import ProtocolDraw, Sessions, ShuffledIo, run_sessions
 from .experiment.training import TrainingRecording
+from .files import FileError
 from .fixed import SQ, UQ, Overflow, QFormat, Rounding, quantize, resize
 from .microcircuit import MicrocircuitFixed, MicrocircuitFloat
 from .recalibration import Coefficients, RecalibrationFixed, RecalibrationFloat

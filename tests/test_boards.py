@@ -33,7 +33,7 @@ from microzone.gateware.amplifier.spi import spi_signature
 from microzone.gateware.toolchain import ToolError
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.chip import ChipTiming
-from microzone.golden_model.events import FileError
+from microzone.golden_model.files import FileError
 from microzone.tools.build import build_command
 from rich.console import Console
 from support import changed

@@ -15,7 +15,7 @@ from conftest import Outcome
 from fake_device import FakeDevice
 from microzone.gateware.link.frames import Operation, Request, encode
 from microzone.golden_model.cfpc import AdaptiveFilterFixed, CfpcConfig, run_trials
-from microzone.golden_model.events import FileError
+from microzone.golden_model.files import FileError
 from microzone.sim.loop import simulated_cfpc
 from microzone.sim.loop.simulated_cfpc import SimulatedCfpc
 from microzone.tools.host.cfpc import CfpcBoard, SavedWeights, open_board

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from microzone.golden_model import ChipConfig, Events, FileError, Result
-from microzone.golden_model.events import atomic_write
+from microzone.golden_model.files import atomic_write
 
 
 def test_events_survive_a_file(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from microzone.gateware.registers.file import CAPACITY
 from microzone.gateware.stimulation.interlock import InterlockFault
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.config import ConfigError
-from microzone.golden_model.events import FileError
+from microzone.golden_model.files import FileError
 from microzone.golden_model.recalibration import coefficient_words
 from microzone.golden_model.stimulation import StimulationTiming
 from microzone.tools.host import link as host_link

@@ -15,7 +15,7 @@ pytest.importorskip("torch", reason=EXTRA)
 pytest.importorskip("sbi", reason=EXTRA)
 import torch
 from microzone.golden_model import ChipConfig
-from microzone.golden_model.events import FileError
+from microzone.golden_model.files import FileError
 from microzone.golden_model.inference import npe
 from microzone.golden_model.inference.behaviour import STATISTICS, Experiment, behaviour
 from microzone.golden_model.inference.npe import Gates, Posterior, gates, train

@@ -13,9 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, ConfigError
-from microzone.golden_model.events import FileError
 from microzone.golden_model.experiment.protocol import score
 from microzone.golden_model.experiment.sessions import Sessions
+from microzone.golden_model.files import FileError
 from microzone.tools.cli.options import UserError
 from microzone.tools.models import run_model
 from microzone.tools.sweep.behaviour import MEASURES, Shift, course, measures, paired_shift

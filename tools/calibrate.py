@@ -12,8 +12,9 @@ from rich.console import Console
 from ..golden_model.calibrate.calibration import Goals, calibrate
 from ..golden_model.calibrate.thresholds import Selection, select_thresholds
 from ..golden_model.config import ChipConfig
-from ..golden_model.events import Events, FileError, atomic_write, entry_names
+from ..golden_model.events import Events
 from ..golden_model.experiment.training import TrainingRecording
+from ..golden_model.files import FileError, atomic_write, entry_names
 from .report.figures import draw_calibration, draw_selection
 from .report.output import check_files, progress_bar
 

@@ -18,9 +18,10 @@ import numpy.typing as npt
 
 from ..config import ChannelDetection, ChipConfig
 from ..detection import DetectorFloat
-from ..events import Events, FileError, Steps
+from ..events import Events, Steps
 from ..experiment.protocol import DetectionQuality
 from ..experiment.training import TrainingRecording
+from ..files import FileError
 from ..fixed import quantize
 from .calibration import Goals, determine, expected_error, residual
 from .plasticity_events import (

@@ -16,16 +16,8 @@ import numpy.typing as npt
 
 from ..config import ChipConfig
 from ..detection import events_in_steps
-from ..events import (
-    Events,
-    FileError,
-    Steps,
-    as_number,
-    as_steps,
-    atomic_write,
-    check_ascending,
-    load_entries,
-)
+from ..events import Events, Steps
+from ..files import FileError, as_number, as_steps, atomic_write, check_ascending, load_entries
 from .protocol import IO_QUALITY, PN_QUALITY, TRAINING, bernoulli_steps
 
 __all__ = ["TrainingRecording", "synthetic_training"]

@@ -26,7 +26,7 @@ import torch
 from scipy.stats import kstest
 
 from ..config import ChipConfig, ConfigError
-from ..events import FileError, atomic_write
+from ..files import FileError, atomic_write
 from .behaviour import NAMES, STATISTICS
 from .parameters import ParameterSpace
 from .simulations import Table

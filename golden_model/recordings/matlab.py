@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy.io
 
-from ..events import FileError
+from ..files import FileError
 
 __all__ = ["READERS", "Recording", "read_recording"]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vcd.gtkw import GTKWColor, GTKWSave
 
-from ...golden_model.events import atomic_write
+from ...golden_model.files import atomic_write
 from ...golden_model.microcircuit import SIGNALS
 
 __all__ = ["write_save_file"]

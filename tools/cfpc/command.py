@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ...golden_model.cfpc import Lag
 from ...golden_model.cfpc.systems import Reals
-from ...golden_model.events import atomic_write, check_target
+from ...golden_model.files import atomic_write, check_target
 from ..report.output import make_folder, write_json
 from ..reproduce.statements import plain
 from .picture import draw_run

@@ -11,7 +11,7 @@ import numpy as np
 from ...golden_model.cfpc import CfpcConfig, Problem, Stability, Trace, rule
 from ...golden_model.cfpc.filter import rms
 from ...golden_model.cfpc.systems import Reals
-from ...golden_model.events import FileError
+from ...golden_model.files import FileError
 from ...golden_model.sections import ConfigError
 from ..cli.options import UserError
 

@@ -13,8 +13,8 @@ import typer
 from rich.table import Table
 
 from ...golden_model.config import ChipConfig, ConfigError
-from ...golden_model.events import FileError
 from ...golden_model.experiment.preparation import Preparation
+from ...golden_model.files import FileError
 from ..host.chip import Host, LinkError, Transport
 from ..host.parameters import Weights, word_format
 from ..models import paired_then_alone

@@ -18,7 +18,8 @@ from ...golden_model.calibrate.plasticity_events import CalibrationError
 from ...golden_model.cfpc import CfpcConfig
 from ...golden_model.config import ChipConfig, ConfigError, PrecisionWarning
 from ...golden_model.detection import events_in_steps
-from ...golden_model.events import Events, FileError, atomic_write
+from ...golden_model.events import Events
+from ...golden_model.files import FileError, atomic_write
 from ...sim.build.simulators import BenchFailure, CocotbSimulator, find_simulator
 from ..host.link import LinkError
 from ..report.output import check_files, make_folder, progress_bar

@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from ...golden_model.config import ChipConfig
-from ...golden_model.events import Events, Result, atomic_write
+from ...golden_model.events import Events, Result
+from ...golden_model.files import atomic_write
 from ...golden_model.precision.precision import measure_precision
 from ...golden_model.precision.quantisation import quantised_parameters
 from ...sim.build.simulators import Simulator

@@ -19,7 +19,8 @@ from ...golden_model.detection import (
     DetectorFloat,
     detection_score,
 )
-from ...golden_model.events import FileError, Steps
+from ...golden_model.events import Steps
+from ...golden_model.files import FileError
 from ...golden_model.recordings.matlab import Recording, read_recording
 from ...sim.build.simulators import Simulator
 

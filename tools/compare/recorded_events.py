@@ -11,7 +11,8 @@ from rich.console import Console
 
 from ...golden_model.config import ChipConfig
 from ...golden_model.detection import events_in_steps
-from ...golden_model.events import Events, FileError, Steps
+from ...golden_model.events import Events, Steps
+from ...golden_model.files import FileError
 from ...golden_model.precision.detection import DetectionPrecision, measure_detection
 from ...sim.build.simulators import Simulator
 from ..report.output import progress_bar

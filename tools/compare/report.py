@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...golden_model.events import atomic_write
+from ...golden_model.files import atomic_write
 from ...golden_model.precision.precision import Precision
 from ...golden_model.precision.quantisation import Quantised
 from ..models import Comparison

@@ -24,7 +24,7 @@ from ...golden_model.cfpc import AdaptiveFilter, CfpcConfig, FilterWords, LoopSt
 from ...golden_model.cfpc.stepped import close_by_steps
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.cfpc.words import Raw
-from ...golden_model.events import FileError, atomic_write
+from ...golden_model.files import FileError, atomic_write
 from .link import HostLink, LinkError, Transport
 
 __all__ = ["CfpcBoard", "CfpcIdentity", "SavedWeights", "open_board"]

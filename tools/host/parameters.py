@@ -17,7 +17,7 @@ from ...gateware.stimulation.registers import settings_words
 from ...golden_model.chip import electrode_settings
 from ...golden_model.config import ChipConfig, ConfigError
 from ...golden_model.detection_parameters import DetectionParameters, DetectionRow
-from ...golden_model.events import FileError, atomic_write
+from ...golden_model.files import FileError, atomic_write
 from ...golden_model.fixed import QFormat, quantize, to_real
 from ...golden_model.recalibration import Row, coefficient_words
 from ...golden_model.stimulation import StimulationTiming

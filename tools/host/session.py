@@ -14,7 +14,8 @@ from ...gateware.amplifier.amplifier import AmplifierFault
 from ...gateware.link.frames import RecordKind
 from ...gateware.microcircuit.parameters import PLASTIC, Parameter
 from ...golden_model.config import ChipConfig
-from ...golden_model.events import Steps, atomic_write
+from ...golden_model.events import Steps
+from ...golden_model.files import atomic_write
 from ..models import Comparison, behaviour
 from ..report.output import make_folder, write_json
 from .chip import Host, LinkError

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...golden_model.config import ChipConfig, ConfigError, PrecisionWarning
-from ...golden_model.events import atomic_write
+from ...golden_model.files import atomic_write
 from ...golden_model.inference.behaviour import NAMES, conditioned
 from ...sim.build.simulators import Simulator
 from ..models import Comparison, run_model

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from ...golden_model.events import FileError
+from ...golden_model.files import FileError
 from ...golden_model.inference import behaviour, circuits, parameters, simulations
 from ...golden_model.inference.behaviour import Experiment
 from ...golden_model.inference.circuits import CircuitSpace

@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ...golden_model.config import ChipConfig
-from ...golden_model.events import Events, FileError, Result
+from ...golden_model.events import Events, Result
+from ...golden_model.files import FileError
 from ...golden_model.inference.behaviour import NAMES, STATISTICS, Experiment, Variant, conditioned
 from ...golden_model.inference.parameters import PARAMETERS, ParameterSpace
 from ..cli.options import UserError, lacking_inference

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ...golden_model.events import atomic_write
+from ...golden_model.files import atomic_write
 from ...sim.build.simulators import Simulator
 from ..report.output import as_json, write_json
 from .checks import check_rtl, choose, simulate_afresh, write_samples

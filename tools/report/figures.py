@@ -17,8 +17,9 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 from ...golden_model.calibrate.thresholds import Roc, Selection
 from ...golden_model.config import ChipConfig
 from ...golden_model.detection import Detections
-from ...golden_model.events import Recalibrations, atomic_write
+from ...golden_model.events import Recalibrations
 from ...golden_model.experiment.protocol import BLOCK, PRE_US_S, Trial
+from ...golden_model.files import atomic_write
 from ...golden_model.recalibration import Status
 from ..models import CONSTANT, LABELS, Comparison
 

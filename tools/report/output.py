@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from ...golden_model.events import FileError, atomic_write, check_target
+from ...golden_model.files import FileError, atomic_write, check_target
 
 __all__ = ["as_json", "check_files", "make_folder", "progress_bar", "write_json"]
 

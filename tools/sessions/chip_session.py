@@ -13,9 +13,10 @@ from rich.console import Console
 
 from ...golden_model.chip import ChipTiming
 from ...golden_model.config import ChipConfig, ConfigError
-from ...golden_model.events import Events, FileError, Result, atomic_write
+from ...golden_model.events import Events, Result
 from ...golden_model.experiment.preparation import Preparation
 from ...golden_model.experiment.protocol import Protocol
+from ...golden_model.files import FileError, atomic_write
 from ...golden_model.fixed import to_real
 from ...golden_model.recordings.matlab import read_recording
 from ...sim.loop.chip import build_chip

@@ -14,8 +14,9 @@ from rich.console import Console
 from ...golden_model.calibrate.calibration import calibrate
 from ...golden_model.config import ChipConfig, ConfigError
 from ...golden_model.detection import events_in_steps
-from ...golden_model.events import Events, FileError
+from ...golden_model.events import Events
 from ...golden_model.experiment.protocol import TRAINING, Protocol
+from ...golden_model.files import FileError
 from ...sim.build.simulators import Simulator
 from ..compare.compare import compare_models
 from ..compare.detect import RecordedChannel, describe_labels

@@ -12,9 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ...golden_model.config import ChipConfig
-from ...golden_model.events import atomic_write
 from ...golden_model.experiment.preparation import Preparation
 from ...golden_model.experiment.protocol import Protocol, Trial
+from ...golden_model.files import atomic_write
 from ...golden_model.stimulation import Stimulator
 
 __all__ = ["draw_preparation"]

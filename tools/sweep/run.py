@@ -13,7 +13,7 @@ from rich.console import Console
 
 from ...gateware.toolchain import ToolError, find_tool
 from ...golden_model.config import ChipConfig
-from ...golden_model.events import atomic_write
+from ...golden_model.files import atomic_write
 from ...golden_model.fixed import QFormat
 from ..cluster import cluster
 from ..report.output import progress_bar, write_json

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ...golden_model.config import ChipConfig
-from ...golden_model.events import FileError, atomic_write
+from ...golden_model.files import FileError, atomic_write
 from ..cluster import fingerprint
 from ..report.output import make_folder, write_json
 from .spec import Spec

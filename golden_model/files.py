@@ -1,0 +1,136 @@
+"""Files in and out: entries of ``.npz`` files, writing whole or not at all, errors of one line."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = [
+    "FileError",
+    "as_number",
+    "as_steps",
+    "atomic_write",
+    "check_ascending",
+    "check_target",
+    "entry_names",
+    "load_entries",
+]
+
+
+class FileError(ValueError):
+    """A file that cannot be used; the message names the file and the entry."""
+
+
+def check_target(path: Path | str) -> None:
+    """FileError if a file cannot be written at `path`; better known before long work than after."""
+    target = Path(path).resolve()
+    if not target.parent.is_dir():
+        raise FileError(f"{path}: cannot be written: no folder {target.parent}")
+    if target.exists() and not target.is_file():
+        raise FileError(f"{path}: cannot be written: not a regular file")
+    if not os.access(target.parent, os.W_OK):
+        raise FileError(f"{path}: cannot be written: folder {target.parent} is read-only")
+
+
+@contextmanager
+def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
+    """Open `path` for writing; it appears, whole, when the block ends, and not at all if it fails.
+
+    Raises
+    ------
+    FileError
+        If the folder is missing or cannot be written.
+    """
+    check_target(path)
+    path = Path(path).resolve()  # a link stays one
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise FileError(f"{path}: cannot be written: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+        mask = os.umask(0)
+        os.umask(mask)
+        Path(name).chmod(0o666 & ~mask)
+        Path(name).replace(path)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise FileError(f"{path}: cannot be written: {error.strerror}") from None
+        raise
+
+
+@contextmanager
+def _open_archive(path: Path | str) -> Iterator[Any]:
+    """An open ``.npz`` file; FileError if it is not one, or an entry that is read is damaged."""
+    try:
+        with Path(path).open("rb") as file:
+            if not zipfile.is_zipfile(file):
+                raise FileError(f"{path}: not an .npz file")
+            yield np.load(file, allow_pickle=False)
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}") from None
+    except FileError:
+        raise
+    except Exception as error:  # numpy and zipfile let out whatever a damaged archive trips over
+        raise FileError(f"{path}: not a readable .npz file ({error})") from None
+
+
+def entry_names(path: Path | str) -> list[str]:
+    """What the entries of an ``.npz`` file are called; FileError if it is not one."""
+    with _open_archive(path) as archive:
+        return list(archive.files)
+
+
+def load_entries(path: Path | str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
+    """The named entries that an ``.npz`` file has; FileError if it is not one."""
+    with _open_archive(path) as archive:
+        entries = {name: archive[name] for name in names if name in archive.files}
+    for name, entry in entries.items():
+        if not isinstance(entry, np.ndarray):
+            raise FileError(f"{path}: {name}: not an array")
+    return entries
+
+
+def as_number(name: str, entry: npt.NDArray[Any]) -> int:
+    """An entry that is one whole number; FileError names it otherwise."""
+    if entry.size != 1 or entry.dtype.kind not in "iu":
+        raise FileError(f"{name}: must be one whole number, is {entry.dtype} of {entry.size}")
+    return int(entry.item())
+
+
+def as_steps(name: str, entry: npt.NDArray[Any], *, dimensions: int = 1) -> npt.NDArray[np.int64]:
+    """An entry of whole numbers as int64; FileError names it otherwise."""
+    if entry.ndim != dimensions:
+        wanted = "one dimension" if dimensions == 1 else f"{dimensions} dimensions"
+        raise FileError(f"{name}: must have {wanted}, has shape {entry.shape}")
+    if entry.size and entry.dtype.kind not in "iu":
+        raise FileError(f"{name}: must be whole numbers, is {entry.dtype}")
+    if entry.size and entry.dtype.kind == "u" and entry.max() > np.iinfo(np.int64).max:
+        raise FileError(f"{name}: has an entry of {entry.max()}, beyond 64 bits with a sign")
+    return entry.astype(np.int64)
+
+
+def check_ascending(
+    name: str, steps: npt.NDArray[np.int64], limit: int | None, *, bound: str = "n_steps - 1"
+) -> None:
+    """FileError unless the steps ascend from 0 on and stay below the limit."""
+    if not steps.size:
+        return
+    falls = np.flatnonzero(np.diff(steps) <= 0)
+    if falls.size:
+        at = int(falls[0]) + 1
+        raise FileError(f"{name}[{at}] = {steps[at]}: not above the entry before it ({steps[at - 1]})")
+    if steps[0] < 0:
+        raise FileError(f"{name}[0] = {steps[0]}: below 0")
+    if limit is not None and steps[-1] >= limit:
+        raise FileError(f"{name}[{steps.size - 1}] = {steps[-1]}: limit is {bound} = {limit - 1}")
