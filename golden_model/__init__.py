@@ -4,6 +4,7 @@ from .calibrate.calibration import Goals, calibrate
 from .calibrate.plasticity_events import CalibrationError
 from .calibrate.thresholds import select_thresholds
 from .chip import ChipFixed, ChipFloat
+from .coefficients import Coefficients
 from .config import ChipConfig, ConfigError, PrecisionWarning
 from .detection import DetectorFixed, DetectorFloat
 from .events import Events, Result
@@ -15,7 +16,7 @@ from .experiment.training import TrainingRecording
 from .files import FileError
 from .fixed import SQ, UQ, Overflow, QFormat, Rounding, quantize, resize
 from .microcircuit import MicrocircuitFixed, MicrocircuitFloat
-from .recalibration import Coefficients, RecalibrationFixed, RecalibrationFloat
+from .recalibration import RecalibrationFixed, RecalibrationFloat
 from .stimulation import Stimulator
 
 __all__ = [

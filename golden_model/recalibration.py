@@ -31,20 +31,18 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from .coefficients import Coefficients
 from .fixed import QFormat, Rounding, quantize, resize, to_real
-
-if TYPE_CHECKING:
-    from .config import ChipConfig
+from .settings import ChipSettings
 
 __all__ = [
     "LEAST_DETERMINANT",
     "ROWS",
-    "Coefficients",
     "Outcome",
     "Recalibration",
     "RecalibrationFixed",
@@ -127,69 +125,36 @@ EXPONENT = QFormat(True, 8, 0)
 """Format of the three exponents."""
 
 
-@dataclass(frozen=True)
-class Coefficients:
-    """The eight coefficients, in powers of the IO rate in Hz.
-
-    Attributes
-    ----------
-    alpha, beta : (float, float, float)
-        Numerator of δp and common denominator, lowest power first.
-    gamma : (float, float)
-        Numerator of δd.
-    """
-
-    alpha: tuple[float, float, float]
-    beta: tuple[float, float, float]
-    gamma: tuple[float, float]
-
-    def determinant(self, rate_hz: float) -> float:
-        """The denominator at an IO rate."""
-        return _horner(self.beta, rate_hz)
-
-    def plasticity(self, rate_hz: float) -> tuple[float, float]:
-        """(δp a step, δd an event) at an IO rate; ZeroDivisionError where the determinant is 0."""
-        determinant = self.determinant(rate_hz)
-        return _horner(self.alpha, rate_hz) / determinant, _horner(self.gamma, rate_hz) / determinant
-
-
-def _horner(coefficients: Sequence[float], x: float) -> float:
-    total = 0.0
-    for coefficient in reversed(coefficients):
-        total = total * x + coefficient
-    return total
-
-
 # --- the words of the fixed-point model -------------------------------------------------------
 
 
-def row_format(config: ChipConfig, row: Row) -> QFormat:
+def row_format(config: ChipSettings, row: Row) -> QFormat:
     """Format of a coefficient or exponent."""
     return EXPONENT if row.name.endswith("EXPONENT") else config.formats.coefficient
 
 
-def accumulator_format(config: ChipConfig) -> QFormat:
+def accumulator_format(config: ChipSettings) -> QFormat:
     """Format of a polynomial's value: three normalised coefficients stay below 3."""
     return QFormat(True, 3, config.formats.coefficient.fraction_bits)
 
 
-def count_bits(config: ChipConfig) -> int:
+def count_bits(config: ChipSettings) -> int:
     """Bits of the two counters: a first period is shorter than two."""
     return (2 * config.recalibration_steps - 1).bit_length()
 
 
-def division_bits(config: ChipConfig) -> int:
+def division_bits(config: ChipSettings) -> int:
     """Bits of dividend and divisor."""
     return max(count_bits(config), accumulator_format(config).width)
 
 
-def largest_shift(config: ChipConfig) -> int:
+def largest_shift(config: ChipSettings) -> int:
     """Doublings of a quotient of polynomials, at most: beyond, any δ but 0 is above its format."""
     formats = config.formats
     return accumulator_format(config).width + max(formats.potentiation.width, formats.depression.width)
 
 
-def evaluation_cycles(config: ChipConfig) -> int:
+def evaluation_cycles(config: ChipSettings) -> int:
     """Clock cycles that the gateware takes for one channel at the most.
 
     Three divisions, a cycle a bit; five products, a cycle a bit of the rate; some for each word loaded.
@@ -201,20 +166,20 @@ def evaluation_cycles(config: ChipConfig) -> int:
     return rate + plasticity + products + _OVERHEAD_CYCLES
 
 
-def rate_limits(config: ChipConfig) -> tuple[int, int]:
+def rate_limits(config: ChipSettings) -> tuple[int, int]:
     """Raw words of the working range's ends."""
     limits = (config.recalibration.rate_min_hz, config.recalibration.rate_max_hz)
     low, high = (quantize(hertz / config.rate_full_scale_hz, config.formats.rate) for hertz in limits)
     return low, high
 
 
-def coefficient_words(coefficients: Coefficients, config: ChipConfig) -> list[int]:
+def coefficient_words(coefficients: Coefficients, config: ChipSettings) -> list[int]:
     """Normalise and quantise.
 
     Parameters
     ----------
     coefficients : Coefficients
-    config : ChipConfig
+    config : ChipSettings
         Gives ``formats.coefficient`` and the full scale of the rate.
 
     Returns
@@ -245,7 +210,7 @@ def coefficient_words(coefficients: Coefficients, config: ChipConfig) -> list[in
     return words
 
 
-def _scaled(values: Sequence[float], config: ChipConfig) -> list[float]:
+def _scaled(values: Sequence[float], config: ChipSettings) -> list[float]:
     """Coefficients of the rate in Hz to those of y; infinite where too large."""
     full_scale = np.float64(config.rate_full_scale_hz)
     with np.errstate(over="ignore"):
@@ -305,7 +270,7 @@ class Recalibration(ABC, Generic[Number]):
 
     Parameters
     ----------
-    config : ChipConfig
+    config : ChipSettings
         With ``recalibration.enabled``.
     channels : int
 
@@ -324,7 +289,7 @@ class Recalibration(ABC, Generic[Number]):
         If a round of visits is longer than a period.
     """
 
-    def __init__(self, config: ChipConfig, channels: int) -> None:
+    def __init__(self, config: ChipSettings, channels: int) -> None:
         self.config, self.channels = config, channels
         self.visit_steps = check_round(config, channels)
         self._period = config.recalibration_steps
@@ -403,7 +368,7 @@ class Recalibration(ABC, Generic[Number]):
         return Outcome(self.now, at, status, visit.count, visit.observed, rate, *learnt)
 
 
-def check_round(config: ChipConfig, channels: int) -> int:
+def check_round(config: ChipSettings, channels: int) -> int:
     """V, if a round over all channels fits a period; ValueError otherwise."""
     steps = visit_steps(channels)
     if steps * channels > config.recalibration_steps:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from typing import TYPE_CHECKING
 
 from .fixed import QFormat, quantize
 from .recalibration import (
@@ -18,9 +17,7 @@ from .recalibration import (
     coefficient_words,
     evaluation_cycles,
 )
-
-if TYPE_CHECKING:
-    from .config import ChipConfig
+from .settings import ChipSettings
 
 __all__ = ["WARNED_ERROR", "PrecisionWarning", "check_representable"]
 
@@ -42,7 +39,7 @@ class PrecisionWarning(UserWarning):
     """A configuration that works, with a parameter visibly off its real value."""
 
 
-def check_representable(config: ChipConfig) -> None:
+def check_representable(config: ChipSettings) -> None:
     """Check durations, formats, and every value in its format.
 
     Raises
@@ -59,7 +56,7 @@ def check_representable(config: ChipConfig) -> None:
     _check_recalibration(config)
 
 
-def _check_durations(config: ChipConfig) -> None:
+def _check_durations(config: ChipSettings) -> None:
     for field, seconds, least in (
         ("trace.duration_s", config.trace.duration_s, 1),
         ("noi.delay_s", config.noi.delay_s, 0),
@@ -83,7 +80,7 @@ def _check_durations(config: ChipConfig) -> None:
             )
 
 
-def _check_formats(config: ChipConfig) -> None:
+def _check_formats(config: ChipSettings) -> None:
     formats = config.formats
     if formats.trace.signed or formats.threshold.signed:
         raise ValueError("formats.trace, formats.threshold: unsigned only, use UQ(...)")
@@ -120,7 +117,7 @@ def _check_formats(config: ChipConfig) -> None:
             )
 
 
-def _check_microcircuit(config: ChipConfig) -> None:
+def _check_microcircuit(config: ChipSettings) -> None:
     formats = config.formats
     if not config.trace.start > config.trace.end:
         raise ValueError(
@@ -156,7 +153,7 @@ def _check_microcircuit(config: ChipConfig) -> None:
         )
 
 
-def _check_electrodes(config: ChipConfig) -> None:
+def _check_electrodes(config: ChipSettings) -> None:
     pn, io = config.electrodes.pn, config.electrodes.io
     if len(pn) != len(io):
         raise ValueError(f"electrodes.pn has {len(pn)}, electrodes.io {len(io)}: one a microcircuit each")
@@ -174,7 +171,7 @@ def _check_electrodes(config: ChipConfig) -> None:
             taken.add(electrode)
 
 
-def _check_detection(config: ChipConfig) -> None:
+def _check_detection(config: ChipSettings) -> None:
     formats = config.formats
     sample = formats.sample
     if sample.fraction_bits or not sample.signed:
@@ -203,7 +200,7 @@ def _check_detection(config: ChipConfig) -> None:
         _check_value(f"detection.{name}.threshold", channel.threshold, fmt)
 
 
-def _check_recalibration(config: ChipConfig) -> None:
+def _check_recalibration(config: ChipSettings) -> None:
     section, formats = config.recalibration, config.formats
     if formats.rate.signed or formats.rate.integer_bits:
         raise ValueError(f"formats.rate = {formats.rate}: a share of full scale, use UQ(0,bits)")
@@ -261,7 +258,7 @@ def _check_recalibration(config: ChipConfig) -> None:
     _warn_of_evaluation(config)
 
 
-def _warn_of_evaluation(config: ChipConfig) -> None:
+def _warn_of_evaluation(config: ChipSettings) -> None:
     """Warn where the words refuse, or visibly change, what float makes of the working range."""
     section, formats = config.recalibration, config.formats
     seconds = config.recalibration_steps * config.time.step_s

@@ -25,8 +25,8 @@ from microzone.golden_model.calibrate.plasticity_events import (
     eligible_steps,
     plasticity_events,
 )
+from microzone.golden_model.coefficients import Coefficients
 from microzone.golden_model.experiment.protocol import TRAINING
-from microzone.golden_model.recalibration import Coefficients
 
 CONFIG = ChipConfig.make()
 STEP_S = CONFIG.time.step_s

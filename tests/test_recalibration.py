@@ -21,9 +21,9 @@ from microzone.golden_model import (
 )
 from microzone.golden_model.calibrate.calibration import Goals, check_working_range, coefficients
 from microzone.golden_model.calibrate.plasticity_events import CalibrationError, PlasticityEvents
+from microzone.golden_model.coefficients import Coefficients
 from microzone.golden_model.recalibration import (
     EXPONENT,
-    Coefficients,
     RecalibrationFixed,
     RecalibrationFloat,
     Row,

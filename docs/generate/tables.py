@@ -11,9 +11,10 @@ from amaranth.lib.wiring import In
 from microzone.gateware.microcircuit.microcircuit import Microcircuit, Timing
 from microzone.golden_model.calibrate.calibration import calibrate
 from microzone.golden_model.chip import ChipTiming
-from microzone.golden_model.config import CalibrationRecord, ChipConfig, Formats
+from microzone.golden_model.config import CalibrationRecord, ChipConfig
 from microzone.golden_model.experiment.protocol import TRAINING
 from microzone.golden_model.recalibration import visit_steps
+from microzone.golden_model.settings import Formats
 
 from .registers import cfpc_register_table, register_table
 

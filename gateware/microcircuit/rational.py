@@ -10,12 +10,12 @@ from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
 from amaranth.lib import memory, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...golden_model.coefficients import Coefficients
 from ...golden_model.config import ChipConfig
 from ...golden_model.fixed import UQ
 from ...golden_model.recalibration import (
     EXPONENT,
     LEAST_DETERMINANT,
-    Coefficients,
     Row,
     Status,
     accumulator_format,

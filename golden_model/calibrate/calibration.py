@@ -31,9 +31,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ..coefficients import Coefficients
 from ..config import CalibrationRecord, ChipConfig
 from ..events import Events
-from ..recalibration import Coefficients
 from .plasticity_events import (
     CalibrationError,
     PlasticityEvents,
