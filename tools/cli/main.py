@@ -15,14 +15,14 @@ from rich.table import Table
 from ...gateware.toolchain import ToolError
 from ...golden_model.calibrate.calibration import Goals
 from ...golden_model.calibrate.plasticity_events import CalibrationError
-from ...golden_model.cfpc import CfpcConfig
-from ...golden_model.config import ChipConfig, ConfigError, PrecisionWarning
+from ...golden_model.config import ConfigError, PrecisionWarning
 from ...golden_model.detection import events_in_steps
 from ...golden_model.events import Events
-from ...golden_model.files import FileError, atomic_write
-from ...sim.build.simulators import BenchFailure, CocotbSimulator, find_simulator
+from ...golden_model.files import FileError
+from ...sim.build.simulators import BenchFailure, find_simulator
 from ..host.link import LinkError
-from ..report.output import check_files, make_folder, progress_bar
+from ..report.output import check_files, progress_bar
+from .build import build
 from .cfpc import cfpc_app
 from .compare import compare
 from .host import host_app
@@ -40,7 +40,9 @@ from .options import (
     load_config,
 )
 from .reproduce import reproduce
+from .sim import sim
 from .sweep import sweep
+from .verilog import verilog
 
 app = typer.Typer(
     help="A cerebellar microcircuit that learns, as open gateware.",
@@ -163,11 +165,14 @@ def run(
         )
 
 
+app.command()(build)
 app.command()(compare)
 app.command()(infer_compare)
 app.command()(infer)
 app.command()(reproduce)
+app.command()(sim)
 app.command()(sweep)
+app.command()(verilog)
 
 
 @app.command()
@@ -312,133 +317,6 @@ def calibrate(
         return
     for line in (*done.describe(), f"written to {out}"):
         console.print(line, highlight=False)
-
-
-@app.command()
-def sim(
-    block: Annotated[str, typer.Argument(help="Which block's benches.")] = "microcircuit",
-    simulator: SimulatorOption = DEFAULT_SIMULATOR,
-    channels: Annotated[int, typer.Option(min=1, max=4096, help="Channels of the core.")] = 1,
-    config: Annotated[
-        str | None, typer.Option(help="Which of the benches' configurations; else the block's own.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the stimuli.")] = 1,
-    steps: Annotated[int, typer.Option(min=20, help="Length of each scenario.")] = 1500,
-    netlist: Annotated[
-        str | None, typer.Option(help="After synthesis: ice40 or ecp5; microcircuit: bitstream, read back.")
-    ] = None,
-    waves: Annotated[bool, typer.Option("--waves", help="Record VCD and GTKWave save files.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the waves.")] = Path("waves"),
-) -> None:
-    """Run the cocotb benches of a block."""
-    from ...sim.blocks import BLOCKS
-
-    if block not in BLOCKS:
-        raise UserError(f"block {block!r}: choose from {', '.join(BLOCKS)}")
-    if config is not None and config not in BLOCKS[block].configs:
-        raise UserError(f"configuration {config!r}: choose from {', '.join(BLOCKS[block].configs)}")
-    if netlist is not None and netlist not in BLOCKS[block].netlists:
-        raise UserError(f"netlist {netlist!r}: choose from {', '.join(BLOCKS[block].netlists)}")
-    chosen = find_simulator(simulator.value)
-    if waves and not isinstance(chosen, CocotbSimulator):
-        raise UserError(f"--waves: {chosen.name} records none, take another simulator")
-    if waves:
-        make_folder(out)
-    given = {"config_name": config, "netlist": netlist}
-    named = {name: value for name, value in given.items() if value is not None}
-    with errors.status(f"{chosen.name}: building and running"):
-        BLOCKS[block].run(
-            chosen,
-            **named,
-            channels=channels,
-            seed=seed,
-            steps=steps,
-            waves=out if waves else None,
-            report=lambda line: console.print(f"[green]passed[/] {line}", highlight=False),
-        )
-    if waves:
-        made = sorted(out.glob("*.gtkw")) or sorted(out.glob("*.vcd"))
-        console.print(f"waves in {out}: open with gtkwave {made[0]}", highlight=False)
-
-
-@app.command()
-def verilog(
-    out: Annotated[Path, typer.Option(help="SystemVerilog file.")],
-    channels: Annotated[int, typer.Option(min=1, max=4096, help="Channels of the core.")] = 1,
-    whole_chip: Annotated[
-        bool, typer.Option("--chip", help="The whole chip, as its configuration has it.")
-    ] = False,
-    cfpc: Annotated[
-        bool, typer.Option("--cfpc", help="The CFPC filter, as its own configuration has it.")
-    ] = False,
-    config: ConfigOption = None,
-) -> None:
-    """Write the core as SystemVerilog, module `microcircuit`; or the module `chip`, or `cfpc`."""
-    from ...gateware.cfpc.filter import Cfpc
-    from ...sim.build.kept_verilog import kept_verilog
-    from ...sim.loop.chip import chip_verilog
-    from ...sim.replay.replay import core_verilog
-
-    if cfpc and whole_chip:
-        raise UserError("--chip and --cfpc: one of them")
-    if cfpc and channels != 1:
-        raise UserError("--channels and --cfpc: bases.count says how many synapses a filter has")
-    if whole_chip and channels != 1:
-        raise UserError("--channels and --chip: electrodes.pn and io say how many microcircuits a chip has")
-    filtering = CfpcConfig.load(config) if cfpc and config else CfpcConfig.make()
-    configured = ChipConfig.make() if cfpc else load_config(config)
-    check_files([config], [out])
-    with errors.status("writing"):
-        if cfpc:
-            text, what = kept_verilog(lambda: Cfpc(filtering), "cfpc"), "CFPC filter"
-        elif whole_chip:
-            text, what = chip_verilog(configured), "chip"
-        else:
-            text, what = core_verilog(configured, channels), f"{channels} channels"
-    with atomic_write(out) as file:
-        file.write(text.encode())
-    digest = (filtering if cfpc else configured).digest
-    console.print(f"{what}, configuration {digest[:12]}: written to {out}", highlight=False)
-
-
-class DesignName(StrEnum):
-    """What boards are built with."""
-
-    CHIP = "chip"
-    CFPC = "cfpc"
-
-
-@app.command()
-def build(
-    board: Annotated[str, typer.Argument(help="icebreaker, ulx3s or orangecrab.")],
-    design: Annotated[DesignName, typer.Option(help="What the bitstream holds.")] = DesignName.CHIP,
-    config: ConfigOption = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder; else build/ and the names of board and design.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The one to place and route with.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="So many are tried, from 1 on.")] = 8,
-    baud: Annotated[int | None, typer.Option(min=9600, help="Of the UART; else the board's.")] = None,
-    flash: Annotated[bool, typer.Option("--flash", help="Write the bitstream to the board too.")] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Make a board's bitstream, with a report of what it takes."""
-    from ...boards.designs import DESIGNS
-    from ..build import build_command
-
-    report = build_command(
-        board,
-        DESIGNS[design].load(config) if config else None,
-        out,
-        design=design,
-        seeds=range(1, seeds + 1) if seed is None else [seed],
-        baud=baud,
-        flashes=flash,
-        console=errors if as_json else console,
-        status=errors,
-    )
-    if as_json:
-        print(json.dumps(report, indent=2))
 
 
 @app.command()

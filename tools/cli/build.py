@@ -1,0 +1,58 @@
+"""``microzone build``: a board's bitstream."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .options import (
+    ConfigOption,
+    JsonOption,
+    console,
+    errors,
+)
+
+__all__ = ["build"]
+
+
+class DesignName(StrEnum):
+    """What boards are built with."""
+
+    CHIP = "chip"
+    CFPC = "cfpc"
+
+
+def build(
+    board: Annotated[str, typer.Argument(help="icebreaker, ulx3s or orangecrab.")],
+    design: Annotated[DesignName, typer.Option(help="What the bitstream holds.")] = DesignName.CHIP,
+    config: ConfigOption = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder; else build/ and the names of board and design.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The one to place and route with.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="So many are tried, from 1 on.")] = 8,
+    baud: Annotated[int | None, typer.Option(min=9600, help="Of the UART; else the board's.")] = None,
+    flash: Annotated[bool, typer.Option("--flash", help="Write the bitstream to the board too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a board's bitstream, with a report of what it takes."""
+    from ...boards.designs import DESIGNS
+    from ..build import build_command
+
+    report = build_command(
+        board,
+        DESIGNS[design].load(config) if config else None,
+        out,
+        design=design,
+        seeds=range(1, seeds + 1) if seed is None else [seed],
+        baud=baud,
+        flashes=flash,
+        console=errors if as_json else console,
+        status=errors,
+    )
+    if as_json:
+        print(json.dumps(report, indent=2))
