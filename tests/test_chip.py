@@ -22,7 +22,7 @@ from microzone.golden_model.experiment.preparation import Preparation
 from microzone.golden_model.experiment.protocol import Protocol, Trial, score
 from microzone.golden_model.fixed import to_real
 from microzone.golden_model.microcircuit import MicrocircuitFixed
-from microzone.golden_model.recordings.matlab import read_recording
+from microzone.golden_model.recordings.recording import read_recording
 from microzone.golden_model.stimulation import LATENCY
 from microzone.sim.loop import chip as simulation
 from microzone.sim.loop.amplifier import AnaloguePath

@@ -31,7 +31,7 @@ def test_the_wheel_installs_and_imports_from_another_folder(tmp_path: Path) -> N
     (wheel,) = wheels.iterdir()
     names = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in names} == {"microzone", wheel.name.split("-py3")[0] + ".dist-info"}
-    assert "microzone/sim/replay.sv" in names and "microzone/golden_model/py.typed" in names
+    assert "microzone/sim/replay/replay.sv" in names and "microzone/golden_model/py.typed" in names
     subprocess.run(
         [*PIP, "install", "--no-index", "--no-deps", "--target", str(site), str(wheel)], check=True
     )
