@@ -29,7 +29,7 @@ from microzone.gateware.stimulation.registers import (
     stimulation_layout,
 )
 from microzone.golden_model import ChipConfig
-from microzone.golden_model.config import BlankingMode, Shape
+from microzone.golden_model.config import BlankingMode, PulseShape
 from microzone.golden_model.stimulation import StimulationTiming, Stimulator, TrainSettings
 from support import changed
 from test_stimulation_program import CONFIGS, SMALL, WIDE, around, slow_but_first, verdict
@@ -226,7 +226,7 @@ OFFSETS = range(-2, 4)
 def test_a_train_has_the_settings_of_before_or_of_after(offset: int) -> None:
     configured = StimulationTiming(SMALL).settings
     assert changes_at(offset, configured)
-    assert changes_at(offset, replace(configured, shape=Shape.MONOPHASIC, pulses=1))
+    assert changes_at(offset, replace(configured, shape=PulseShape.MONOPHASIC, pulses=1))
 
 
 def after_reset(delay: int, core: Any = None) -> bool:

@@ -11,8 +11,7 @@ from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from ...golden_model import config as chip_config
-from ...golden_model.config import BlankingMode, ChipConfig
+from ...golden_model.config import BlankingMode, ChipConfig, PulseShape
 from ...golden_model.stimulation import StimulationTiming, TrainSettings
 from .interlock import InterlockFault
 from .program import (
@@ -42,7 +41,7 @@ __all__ = [
     "stimulation_layout",
 ]
 
-SHAPES = (chip_config.Shape.MONOPHASIC, chip_config.Shape.BIPHASIC)
+SHAPES = (PulseShape.MONOPHASIC, PulseShape.BIPHASIC)
 """By their word in register SHAPE."""
 BLANK_MODES = (BlankingMode.NONE, BlankingMode.FIXED, BlankingMode.PULSE)
 """By their word in register BLANK_MODE."""
