@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -27,7 +27,8 @@ from ...golden_model.amplifier import (
     write_command,
 )
 from ...golden_model.config import ChipConfig, ConfigError
-from .spi import SpiMaster, spi_signature
+from ..component import Component
+from .spi import SpiMaster, SpiPins, spi_signature
 
 __all__ = ["Amplifier", "AmplifierFault", "Stretch", "command_list", "sample_layout"]
 
@@ -132,7 +133,7 @@ def sample_layout(config: ChipConfig) -> data.StructLayout:
     return data.StructLayout({"electrode": range(max(electrodes, 2)), "sample": RESULT_FORMAT.as_shape()})
 
 
-class Amplifier(wiring.Component):
+class Amplifier(Component):
     """Sets up the amplifier chips, then samples all their electrodes, frame after frame.
 
     Commands, registers and timing: ``golden_model.amplifier`` and its source. Set-up: 100 µs; find the
@@ -155,7 +156,7 @@ class Amplifier(wiring.Component):
 
     Members
     -------
-    spi : Out
+    spi : Out(spi_signature(chips))
         ``cs_n``, ``sclk``, ``mosi`` to all chips, ``miso`` from each. CS falls the cycle after `frame`.
     enable : In(1)
         Rising: set-up. Low: idle once the command at the pins has ended; clears a fault.
@@ -169,7 +170,7 @@ class Amplifier(wiring.Component):
     fault : Out(AmplifierFault)
         Stays until `enable` is low. SPI is silent once the command at the pins has ended, there are no
         frames and no samples.
-    faulty_chip : Out
+    faulty_chip : Out(range(chips))
         Whose fault it is; the first of several.
     delays : Out(array, a number a chip)
         Clock cycles by which the cable delays MISO, from 0 up; valid after set-up.
@@ -179,6 +180,15 @@ class Amplifier(wiring.Component):
     ConfigError
         As :class:`FrameTiming` and ``amplifier_registers``; and if ``formats.sample`` is not the chips' own.
     """
+
+    spi: SpiPins
+    enable: Signal
+    samples: stream.Interface
+    frame: Signal
+    running: Signal
+    fault: Signal
+    faulty_chip: Signal
+    delays: data.View[data.ArrayLayout]
 
     def __init__(self, config: ChipConfig) -> None:
         self.config, self.timing = config, FrameTiming(config)
@@ -216,9 +226,10 @@ class Amplifier(wiring.Component):
         m.d.comb += self.running.eq(phase == _Phase.RUN)
 
         # The next command: `step` in set-up; in a frame that of `slot`, where `step` is the register's.
-        m.submodules.commands = kept = memory.Memory(
+        kept: memory.Memory[Shape, Value] = memory.Memory(
             shape=_COMMAND, depth=len(self._words), init=self._words, attrs={"ram_style": "block"}
         )
+        m.submodules.commands = kept
         read = kept.read_port()
         step = Signal(range(len(self._words)))
         letter, slot = Signal(range(len(_INTAN))), Signal(range(frame_commands + 1))
@@ -237,7 +248,10 @@ class Amplifier(wiring.Component):
             of_read = Mux(listed[8:14] == number, of_register, of_read)
         of_command = Mux(writes, _Answer.WRITE, Mux(reads, of_read, _Answer.ANY))
         m.d.comb += kind.eq(Mux(converts, _Answer.SAMPLE, of_command))
-        sent, before, answered = (Signal(_EXPECTATION, name=name) for name in ("sent", "before", "answered"))
+        sent, before, answered = (
+            data.View(_EXPECTATION, Signal(_EXPECTATION, name=name))
+            for name in ("sent", "before", "answered")
+        )
         with m.If(master.begins):
             m.d.sync += [sent.eq(Cat(kind, listed[:8])), before.eq(sent), answered.eq(before)]
         wrong_ones = []

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...golden_model.amplifier import RESULT_FORMAT, FrameTiming
+from ..component import Component
 
-__all__ = ["SpiMaster", "spi_signature"]
+__all__ = ["SpiMaster", "SpiPins", "spi_signature"]
+
+
+class SpiPins(Protocol):
+    """An interface of :func:`spi_signature`."""
+
+    cs_n: Signal
+    sclk: Signal
+    mosi: Signal
+    miso: Signal
+
+    @property
+    def signature(self) -> wiring.Signature: ...
 
 
 def spi_signature(chips: int) -> wiring.Signature:
     """``cs_n``, ``sclk`` and ``mosi`` to all chips, a ``miso`` from each."""
-    return wiring.Signature({"cs_n": Out(1, init=1), "sclk": Out(1), "mosi": Out(1), "miso": In(chips)})
+    rests_high = Out(1, init=1)  # type: ignore[call-arg]  # the stubs have `init` by its former name, `reset`
+    return wiring.Signature({"cs_n": rests_high, "sclk": Out(1), "mosi": Out(1), "miso": In(chips)})
 
 
-class SpiMaster(wiring.Component):
+class SpiMaster(Component):
     """Sends words, MSB first, SCLK low at rest, MOSI changing as SCLK falls; all pins come from registers.
 
     Each MISO line runs through a chain of taps, a clock cycle each. The bits of a command are taken at
@@ -35,7 +49,7 @@ class SpiMaster(wiring.Component):
 
     Members
     -------
-    spi : Out
+    spi : Out(spi_signature(chips))
         The pins.
     more : In(1)
         A command begins in the next cycle. Looked at while there is none, and where one ends.
@@ -48,10 +62,21 @@ class SpiMaster(wiring.Component):
     complete : Out(1)
         ``timing.answer_cycle`` of a command: `results` has what the chips sent during it, until the next
         one's first bit.
-    taps : In(array)
+    taps : In(array, a number a chip)
         Per chip, the tap to take bits from: 0 suits the longest delay.
-    results : Out(array of 16 bits)
+    results : Out(array, 16 bits a chip)
+        What each chip sent last.
     """
+
+    spi: SpiPins
+    more: Signal
+    word: Signal
+    busy: Signal
+    begins: Signal
+    ends: Signal
+    complete: Signal
+    taps: data.View[data.ArrayLayout]
+    results: data.View[data.ArrayLayout]
 
     def __init__(self, timing: FrameTiming, chips: int) -> None:
         self._timing, self._chips = timing, chips

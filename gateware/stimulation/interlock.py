@@ -6,12 +6,12 @@ import enum
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, ResetSignal, Signal, Value
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from ...golden_model.config import ChipConfig
 from ...golden_model.stimulation import StimulationTiming
+from ..component import Component
 
 __all__ = ["Interlock", "InterlockFault"]
 
@@ -67,7 +67,7 @@ class _Stopwatch:
             m.d.sync += self.count.eq(self.count + 1)
 
 
-class Interlock(wiring.Component):
+class Interlock(Component):
     """Passes on the phases that a pulse generator requests, within limits fixed at synthesis.
 
     An output follows its request one cycle later, from a register. In each cycle the requests are checked
@@ -128,6 +128,24 @@ class Interlock(wiring.Component):
         Less than R cycles of silence so far.
     """
 
+    cathodic_request: Signal
+    anodic_request: Signal
+    enable_request: Signal
+    monophasic: Signal
+    refused: Signal
+    arm: Signal
+    disarm: Signal
+    heartbeat: Signal
+    tick: Signal
+    emergency_stop: Signal
+    amplifier_fault: Signal
+    cathodic: Signal
+    anodic: Signal
+    enable: Signal
+    armed: Signal
+    fault: Signal
+    resting: Signal
+
     latency = 1
 
     def __init__(self, config: ChipConfig) -> None:
@@ -185,7 +203,7 @@ class Interlock(wiring.Component):
         m.d.comb += changed.eq(self.charge + Mux(continues, 1, (1 << len(self.charge)) - 1))
         charged = continues | changed[-1]
 
-        causes = {
+        causes: dict[InterlockFault, Value] = {
             InterlockFault.EMERGENCY_STOP: self.emergency_stop,
             InterlockFault.AMPLIFIER: self.amplifier_fault,
         }

@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from ...golden_model.config import BlankingMode, ChipConfig, PulseShape
 from ...golden_model.stimulation import StimulationTiming, TrainSettings
+from ..component import Component
 from .interlock import InterlockFault
 from .program import (
     ADDRESS_BITS,
@@ -107,7 +108,7 @@ def stimulation_layout(config: ChipConfig) -> data.StructLayout:
     return data.StructLayout({"register": StimulationRegister, "write": 1, "word": word})
 
 
-class StimulationRegisters(wiring.Component):
+class StimulationRegisters(Component):
     """The settings: written one by one, judged together, in effect together.
 
     All of them are in one memory, in three banks: as configured, and two of which one is in effect while the
@@ -131,28 +132,46 @@ class StimulationRegisters(wiring.Component):
 
     Members
     -------
-    access, readback, rejected
+    access : In(stream of stimulation_layout(config))
+    readback : Out(stream of the word)
+    rejected : Out(1)
         See :class:`Stimulation`.
-    status, fault : In
+    status : In(STATUS_BITS)
+    fault : In(InterlockFault)
         What registers STATUS and FAULT read.
     hold : In(1)
         Keep the settings in effect.
     fetch : In(1)
         Read `row` of the settings in effect, or about to be in the cycle of `applied`.
     row : In(Row)
-    word : Out
+    word : Out(a word's bits)
         It, in the next cycle.
     applied : Out(1)
         Other settings take effect, from the next cycle on.
     flags : Out(FLAGS)
         Of the settings in effect, by ``stimulation_program.Flag``.
-    pulses : Out
+    pulses : Out(the bits of PULSES)
         PULSES in effect.
-    unlength : Out
+    unlength : Out(a word's bits)
         Complement of the length of a blanking window.
     good : Out(1)
         The settings in effect are within the limits, and balanced.
     """
+
+    access: stream.Interface
+    readback: stream.Interface
+    rejected: Signal
+    status: Signal
+    fault: Signal
+    hold: Signal
+    fetch: Signal
+    row: Signal
+    word: Signal
+    applied: Signal
+    flags: Signal
+    pulses: Signal
+    unlength: Signal
+    good: Signal
 
     def __init__(self, config: ChipConfig) -> None:
         self.make_memory: Callable[..., Any] = memory.Memory
@@ -207,7 +226,8 @@ class StimulationRegisters(wiring.Component):
         at = Signal(ADDRESS_BITS - 1, init=START_OF_COPY)
         steps, adds, answering, ripe = (Signal(name=n) for n in ("steps", "adds", "answering", "ripe"))
         parked, pending = Signal(init=1), Signal(init=1)
-        doing = Signal(data.StructLayout(dict.fromkeys(("invert", "refuse", "keep", "count"), 1)))
+        switches = data.StructLayout(dict.fromkeys(("invert", "refuse", "keep", "count"), 1))
+        doing = data.View(switches, Signal(switches, name="doing"))
         # Banks. After a reset the configured settings, which nobody writes, are about to take effect.
         written, used = Signal(2, init=CONFIGURED_BANK), Signal(2)
         # Accesses. Those that write wait while settings are copied; those that read, for a free sum, too.

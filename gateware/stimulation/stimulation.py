@@ -6,11 +6,12 @@ import enum
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...golden_model.config import ChipConfig
 from ...golden_model.stimulation import LATENCY, StimulationTiming
+from ..component import Component
 from .interlock import Interlock, InterlockFault
 from .program import Flag, Row
 from .registers import StimulationRegister, StimulationRegisters, setting_widths
@@ -32,7 +33,7 @@ class _Segment(enum.Enum):
 _PULSE = (_Segment.CATHODIC, _Segment.GAP, _Segment.ANODIC)
 
 
-class Stimulation(wiring.Component):
+class Stimulation(Component):
     """A pulse train a trigger, through the :class:`Interlock`, and the blanking level that goes with it.
 
     When what is on, is in ``microzone.golden_model.stimulation``; this is ``Stimulator`` cycle by cycle. The
@@ -87,6 +88,25 @@ class Stimulation(wiring.Component):
     ConfigError
         See ``golden_model.stimulation.StimulationTiming``.
     """
+
+    trigger: Signal
+    arm: Signal
+    disarm: Signal
+    heartbeat: Signal
+    emergency_stop: Signal
+    amplifier_fault: Signal
+    tick: Signal
+    cathodic: Signal
+    anodic: Signal
+    enable: Signal
+    train: Signal
+    blank: Signal
+    armed: Signal
+    fault: Signal
+    ignored: Signal
+    access: stream.Interface
+    readback: stream.Interface
+    rejected: Signal
 
     latency = LATENCY
 
