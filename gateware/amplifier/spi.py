@@ -35,9 +35,8 @@ def spi_signature(chips: int) -> wiring.Signature:
 class SpiMaster(Component):
     """Sends words, MSB first, SCLK low at rest, MOSI changing as SCLK falls; all pins come from registers.
 
-    Each MISO line runs through a chain of taps, a clock cycle each. The bits of a command are taken at
-    times that
-    suit the longest cable; for a shorter one a later tap, an earlier value, is chosen. So the answers of
+    Each MISO line runs through a chain of taps, a clock cycle each. The bits of a command are taken at times
+    that suit the longest cable; for a shorter one a later tap, an earlier value, is chosen. So the answers of
     all chips are complete at the same time.
 
     Parameters
@@ -96,29 +95,31 @@ class SpiMaster(Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        timing, half = self._timing, self._timing.half_period
+        timing, half_period = self._timing, self._timing.half_period
         active = self.busy
-        fraction = Signal(range(half)) if half > 1 else Const(0, 1)
-        halves = Signal(range((timing.command_cycles - 1) // half + 1))
-        turns = Signal()  # a half period of SCLK begins, the one numbered `halves`
+        # Time within a command: half periods of SCLK, and clock cycles of the present one.
+        fraction = Signal(range(half_period)) if half_period > 1 else Const(0, 1)
+        halves = Signal(range((timing.command_cycles - 1) // half_period + 1))
+        turns = Signal()  # in the first cycle of a half period
 
         def is_cycle(number: int) -> Value:
-            return (halves == number // half) & (fraction == number % half)
+            return (halves == number // half_period) & (fraction == number % half_period)
 
         m.d.comb += [
             self.begins.eq(active & is_cycle(0)),
             self.ends.eq(active & is_cycle(timing.command_cycles - 1)),
             turns.eq(active & (fraction == 0)),
         ]
-        turned = fraction == half - 1
+        turned = fraction == half_period - 1
         m.d.sync += halves.eq(halves + turned)
-        if half > 1:
+        if half_period > 1:
             m.d.sync += fraction.eq(Mux(turned, 0, fraction + 1))
         with m.If(~active | self.ends):
             m.d.sync += [self.busy.eq(self.more), halves.eq(0)]
-            if half > 1:
+            if half_period > 1:
                 m.d.sync += fraction.eq(0)
 
+        # What goes out: the word, its next bit on top, and the edges of SCLK around each.
         word = Signal(len(self.word))
         last_edge = 2 * len(word)
         m.d.comb += self.spi.mosi.eq(word[-1])
@@ -131,9 +132,10 @@ class SpiMaster(Component):
         with m.Elif(turns & (halves == last_edge + 1)):
             m.d.sync += self.spi.cs_n.eq(1)
 
-        # The first bit is at the last tap as the half period `first` begins, then one each two half periods.
+        # What comes in. The first bit is at the last tap as the half period `first` begins, then one each two
+        # half periods; with `strobe` all chips' bits are taken, each from its tap of `history`.
         strobe = Signal()
-        first = timing.delay_settings // half
+        first = timing.delay_settings // half_period
         last = first + last_edge - 2
         m.d.sync += [
             strobe.eq(turns & ~halves[0] & _is_in(halves, range(first, last + 1))),
