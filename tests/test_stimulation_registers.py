@@ -294,13 +294,13 @@ def test_a_refused_write_changes_nothing(word: int) -> None:
 
 REGISTERS = {
     "nothing is refused": ("with m.If(doing.refuse & carry):", "with m.If(0):"),
-    "refused once, refused for ever": ("pending.eq(1), sound.eq(1)]", "pending.eq(1)]"),
+    "refused once, refused for ever": (", now.sound.eq(1)]", "]"),
     "no inversion": ("^ doing.invert.replicate(bits)", "^ 0"),
-    "a round too many": ("repeats = (rounds != 1)", "repeats = (rounds != 0)"),
-    "applied in a train": ("self.applied.eq(ripe & ~self.hold)", "self.applied.eq(ripe)"),
+    "a round too many": ("repeats = (now.rounds != 1)", "repeats = (now.rounds != 0)"),
+    "applied in a train": ("self.applied.eq(now.ripe & ~self.hold)", "self.applied.eq(now.ripe)"),
     "not copied": ("used.eq(written),", "used.eq(used),"),
     "not copied after a reset": ("init=START_OF_COPY", "init=START_OF_COPY + 10"),
-    "not judged anew": ("m.d.sync += [at.eq(0), parked", "m.d.sync += [parked"),
+    "not judged anew": ("m.d.sync += [now.at.eq(0), ", "m.d.sync += ["),
 }
 
 
