@@ -27,7 +27,7 @@ from amaranth.lib import wiring
 from ...gateware.stimulation.interlock import Interlock, InterlockFault
 from ...gateware.stimulation.stimulation import Stimulation
 from ...gateware.toolchain import ToolError, find_tool
-from ...golden_model.config import ChipConfig, Shape
+from ...golden_model.config import ChipConfig, PulseShape
 from ...golden_model.stimulation import StimulationTiming
 
 __all__ = ["InterlockHarness", "InterlockProperties", "Proof", "StimulationHarness", "search", "verify"]
@@ -254,7 +254,7 @@ class InterlockProperties:
         ):
             self.check(f"invariant {name}", ~Value.cast(condition).bool() | then)
 
-    def cover(self, faults: Iterable[InterlockFault], shapes: Iterable[Shape] = Shape) -> None:
+    def cover(self, faults: Iterable[InterlockFault], shapes: Iterable[PulseShape] = PulseShape) -> None:
         """Each shape of pulse, a second one in its train, a third train after rests, and each fault."""
         m, ports = self.m, self.ports
         trains = Signal(2, reset_less=True, name="seen_trains")
@@ -262,7 +262,7 @@ class InterlockProperties:
             m.d.sync += trains.eq(trains + 1)
         balanced = (self.on_anodic == self.on_cathodic) & (self.on_cathodic == self.timing.width_limit)
         second = self.starts & ~self.new_train & self.whole
-        of_shape = {Shape.BIPHASIC: ~self.single & balanced, Shape.MONOPHASIC: self.single}
+        of_shape = {PulseShape.BIPHASIC: ~self.single & balanced, PulseShape.MONOPHASIC: self.single}
         for shape in shapes:
             m.d.comb += Cover(second & of_shape[shape], f"a second {shape.value} pulse")
         m.d.comb += Cover(self.starts & (trains == 2), "a third train")
