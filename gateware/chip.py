@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import stream, wiring
@@ -21,10 +21,8 @@ from .component import Component
 from .detection.detection import Detection
 from .events import EventKind, channel_shape
 from .microcircuit.microcircuit import Microcircuit
+from .microcircuit.ports import Commit, Recalibrated
 from .stimulation.stimulation import Stimulation
-
-if TYPE_CHECKING:
-    from .microcircuit.ports import Commit, Recalibrated
 
 __all__ = ["Chip", "Delivered", "Detected", "delivered_signature", "detected_signature"]
 

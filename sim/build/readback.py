@@ -55,6 +55,7 @@ class Pads(Component):
         self._core = core
         self.ports: dict[str, tuple[Flow, Value]] = {}
         padded: dict[str, Member] = {}
+        member: Any  # a Member; the stubs say that it is a Flow
         for path, member, value in core.signature.flatten(core):
             name = "__".join(map(str, path))
             self.ports[name] = (member.flow, Value.cast(value))

@@ -140,6 +140,7 @@ class FifoHarness(Component):
     valid: Signal
     record: data.View[data.StructLayout]
     records: stream.Interface
+    losing: Signal
     lost: Signal
     choose: Signal
 
