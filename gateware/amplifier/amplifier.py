@@ -10,7 +10,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, ValueLike
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -298,7 +298,7 @@ class Amplifier(Component):
         m.d.comb += master.word.eq(Mux(converts | reads, address, listed))
         # Expressions, here and below: as cases of a Switch they never come to rest in Icarus.
         kind = Signal(_Answer)
-        of_read: Any = _Answer.READ
+        of_read: ValueLike = _Answer.READ
         for number, of_register in _KINDS.items():
             of_read = Mux(listed[8:14] == number, of_register, of_read)
         of_command = Mux(writes, _Answer.WRITE, Mux(reads, of_read, _Answer.ANY))

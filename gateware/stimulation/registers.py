@@ -6,7 +6,7 @@ import enum
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, ValueLike
 from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
@@ -168,7 +168,7 @@ class StimulationRegisters(Component):
     """The settings: written one by one, judged together, in effect together.
 
     All of them are in one memory, in three banks: as configured, and two of which one is in effect while the
-    other is written. A write has the program of ``stimulation_program`` judge the bank that it is in; this is
+    other is written. A write has the program of :mod:`.program` judge the bank that it is in; this is
     ``StimulationTiming.refusal``. Then the banks change places, in a cycle without `hold`, and what is in
     effect is copied to the bank that is written next. Written again before that, the bank is judged again.
 
@@ -205,7 +205,7 @@ class StimulationRegisters(Component):
     applied : Out(1)
         Other settings take effect, from the next cycle on.
     flags : Out(FLAGS)
-        Of the settings in effect, by ``stimulation_program.Flag``.
+        Of the settings in effect, by :class:`Flag`.
     pulses : Out(the bits of PULSES)
         PULSES in effect.
     unlength : Out(a word's bits)
@@ -310,7 +310,8 @@ class StimulationRegisters(Component):
         m.d.comb += now.reads.eq(self.access.valid & ~request.write & free_to_read)
         writable = (now.parked | now.pending) & ~now.ripens & ~now.ripe & now.written.any()
         word, special = self._serve(m, writable, now.reads, now.writes, now.total)
-        # The answer is a sum: of the row that is read and 0, or of row 0 and what a read-only register reads.
+        # The answer is a sum: of 0 and the row of a setting, or of what a read-only register reads and a row
+        # that nobody writes.
         with m.If(answers.ready):
             m.d.sync += answers.valid.eq(0)
         with m.If(now.answering):
@@ -439,7 +440,7 @@ class StimulationRegisters(Component):
         return written, special
 
 
-def _row_address(bank: Any, row: Any) -> Value:
+def _row_address(bank: ValueLike, row: ValueLike) -> Value:
     return Cat(Value.cast(row), Const(0, ROW_BITS))[:ROW_BITS] | (Value.cast(bank) << ROW_BITS)
 
 

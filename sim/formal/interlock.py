@@ -37,7 +37,7 @@ __all__ = ["InterlockHarness", "InterlockProperties", "Proof", "StimulationHarne
 GENERATOR_FAULTS = {fault for fault in InterlockFault if fault.value >= InterlockFault.OVERLAP.value}
 """What the pulse generator never causes, whatever the registers say: a search only, no proof by induction."""
 _SPACE = "_"
-Design = TypeVar("Design", bound=wiring.Component[Any])
+Design = TypeVar("Design", bound=Component)
 
 
 @dataclass(frozen=True)
