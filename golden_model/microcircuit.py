@@ -49,7 +49,7 @@ import numpy.typing as npt
 
 from .config import ChipConfig
 from .fixed import to_real
-from .recalibration import Outcome, Recalibration, RecalibrationFixed, RecalibrationFloat
+from .recalibration import CYCLES_PER_CHANNEL, Outcome, Recalibration, RecalibrationFixed, RecalibrationFloat
 
 __all__ = [
     "CYCLES_PER_CHANNEL",
@@ -63,9 +63,6 @@ __all__ = [
 ]
 
 Number = TypeVar("Number", np.float64, np.int64)
-
-CYCLES_PER_CHANNEL = 4
-"""Clock cycles that the gateware takes for one channel's step."""
 
 SIGNALS = {
     "age": 1,
