@@ -127,7 +127,7 @@ class LinkedChip(Component):
         m.submodules.fifo = fifo = self._fifo
         m.submodules.link = link = self._link
 
-        # Bytes to and from the link; its accesses go to the registers, theirs to the parameters of the blocks.
+        # Bytes to and from the link. Its accesses go to the registers, and theirs to the blocks.
         wiring.connect(m, wiring.flipped(self.rx), link.rx)
         wiring.connect(m, link.tx, wiring.flipped(self.tx))
         wiring.connect(m, link.bus, registers.bus)
