@@ -6,16 +6,19 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
+from ...golden_model.cfpc import CfpcConfig
 from ...golden_model.config import ChipConfig, ConfigError
 from ...golden_model.experiment.preparation import Preparation
 from ...golden_model.files import FileError
-from ..host.chip import Host, LinkError, Transport
+from ..host.cfpc import CfpcIdentity, CfpcLink
+from ..host.chip import Host, Identity, LinkError, Transport
 from ..host.parameters import Weights, word_format
 from ..models import paired_then_alone
 from ..report.output import check_files, progress_bar
@@ -43,6 +46,15 @@ ItiOption = Annotated[
     tuple[float, float], typer.Option(help="Simulated: shortest and longest interval from CS to CS, in s.")
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Simulated: of preparation and amplifier.")]
+
+
+class DesignOption(StrEnum):
+    """What `identify` looks for."""
+
+    CHIP = "chip"
+    CFPC = "cfpc"
+
+
 _BAUD = 1_000_000
 _PAIRED, _ALONE, _SEED = 10, 0, 1
 _ITI = (10.0, 15.0)
@@ -85,28 +97,92 @@ def _connected(
         host.close()
 
 
+def _identify_filter(config: CfpcConfig, port: str | None, baud: int, simulated: bool) -> CfpcIdentity:
+    """What a CFPC filter says of itself."""
+    transport: Transport
+    if simulated:
+        if port is not None:
+            raise ConfigError("--port and --simulated: choose one")
+        from ...sim.loop.simulated_cfpc import SimulatedCfpc
+
+        with errors.status("verilator: building the simulation (once for each configuration)"):
+            transport = SimulatedCfpc(config, baud=baud)
+    else:
+        from ..host.serial import SerialTransport, find_port
+
+        transport = SerialTransport(port or find_port(), baud)
+    try:
+        return CfpcLink(transport, config).identify()
+    finally:
+        transport.close()
+
+
+def _would_build(config: ChipConfig | CfpcConfig, baud: int, simulated: bool) -> dict[str, str]:
+    """Identities of what this installation builds of a configuration, by board."""
+    if simulated:
+        from ...sim.loop.simulated_board import simulated_identity
+        from ...sim.loop.simulated_cfpc import simulated_cfpc_identity
+
+        if isinstance(config, ChipConfig):
+            return {"simulation": simulated_identity(config)}
+        return {"simulation": simulated_cfpc_identity(config)}
+    from ...boards.identity import board_identities
+
+    with errors.status("Amaranth: elaborating what this installation builds"):
+        return board_identities(config, baud)
+
+
 @host_app.command()
 def identify(
+    design: Annotated[DesignOption, typer.Option(help="What the bitstream holds.")] = DesignOption.CHIP,
     port: PortOption = None,
     baud: BaudOption = _BAUD,
     simulated: SimulatedOption = False,
     config: BuiltOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what chip it is: version, configuration, geometry, clock."""
-    with _connected(port, baud, simulated, config) as (host, _):
-        found = host.identify()
-        known = found.digest == host.config.digest
+    """Say what chip it is, and whether its gateware is what this installation would build."""
+    found: Identity | CfpcIdentity
+    own: ChipConfig | CfpcConfig
+    if design is DesignOption.CFPC:
+        own = CfpcConfig.load(config) if config else CfpcConfig.make()
+        found = _identify_filter(own, port, baud, simulated)
+        what = f"CFPC filter {found.version}"
+        geometry = f"{found.synapses} synapses, {found.inputs} inputs"
+    else:
+        with _connected(port, baud, simulated, config) as (host, _):
+            found, own = host.identify(), host.config
+        what = f"microzone {found.version}"
+        parts = [name for name in ("recalibration", "bandpass") if getattr(found, name)]
+        geometry = (
+            f"{found.circuits} microcircuits, {found.electrodes} electrodes, "
+            f"{' and '.join(parts) or 'no recalibration'}"
+        )
+    known = found.digest == own.digest
+    builds = _would_build(own, baud, simulated) if known else {}
+    same = [name for name, identity in builds.items() if identity == found.identity]
     if as_json:
-        print(json.dumps(asdict(found) | {"config_is_known": known}, indent=2))
+        verdict = {
+            "config_is_known": known,
+            "builds": builds,
+            "is_built_here": bool(same) if builds else None,
+        }
+        print(json.dumps(asdict(found) | verdict, indent=2))
         return
-    what = [name for name in ("recalibration", "bandpass") if getattr(found, name)]
     whose = "" if known else " (not that of --config)"
     _say(
-        f"microzone {found.version}, configuration {found.digest[:12]}{whose}: "
-        f"{found.circuits} microcircuits, {found.electrodes} electrodes, "
-        f"{' and '.join(what) or 'no recalibration'}, clock {found.clock_hz / 1e6:g} MHz"
+        f"{what}, identity {found.identity}, configuration {found.digest[:12]}{whose}: "
+        f"{geometry}, clock {found.clock_hz / 1e6:g} MHz"
     )
+    if same:
+        _say(f"its gateware is what this installation builds for {', '.join(same)}")
+    elif builds:
+        listed = ", ".join(f"{identity} for {name}" for name, identity in builds.items())
+        _say(f"its gateware is not what this installation builds of this configuration: {listed}")
+    elif known:
+        _say("this installation builds its configuration for no board: its gateware is compared with nothing")
+    else:
+        _say("its gateware can be compared with what this installation builds only with its own --config")
 
 
 @host_app.command()
