@@ -110,7 +110,10 @@ class Provenance:
         return asdict(self)
 
     def here(self) -> Provenance:
-        """The same sources and versions as this process has them; a digest is empty where a file is not."""
+        """The same sources and distributions as this process has them; empty for what it has not.
+
+        Versions of programs are the caller's to tell: here they are empty.
+        """
         found = {label: _digest(path) if (path := _path(label)) else "" for label in self.sources}
         return Provenance(found, {name: _version(name) for name in self.versions})
 

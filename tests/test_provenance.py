@@ -286,7 +286,7 @@ def unedited() -> dict[str, Provenance]:
     ("name", "changed"),
     [
         ("gateware/registers/chip.rdl", {"bitstream"}),
-        ("gateware/link/link.py", {"bitstream"}),
+        ("gateware/link/uart.py", {"bitstream"}),
         ("gateware/microcircuit/microcircuit.py", {"costs", "bitstream"}),
         ("sim/build/ecp5_cells.sv", {"netlist"}),
         ("sim/build/netlist.py", {"netlist"}),
