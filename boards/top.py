@@ -13,7 +13,7 @@ from amaranth.lib.cdc import FFSynchronizer
 from ..gateware.cfpc.linked import LinkedCfpc
 from ..gateware.link.uart import Uart
 from ..gateware.linked_chip import LinkedChip
-from ..golden_model.cfpc import CfpcConfig
+from ..golden_model.cfpc.config import CfpcConfig
 from ..golden_model.config import ChipConfig
 from .pins import LAMPS, SPI_LINES, STIMULATOR_LINES
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 from microzone.golden_model import ConfigError
 from microzone.tools import cluster as module
-from microzone.tools.cli.options import UserError
 from microzone.tools.cluster import Run, cluster
+from microzone.tools.errors import UserError
 
 CHUNKS = range(12)
 

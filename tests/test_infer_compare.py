@@ -16,7 +16,7 @@ from microzone.golden_model import ChipConfig
 from microzone.golden_model.inference.behaviour import Experiment
 from microzone.golden_model.inference.circuits import HEALTHY, Circuit
 from microzone.golden_model.inference.simulations import Table
-from microzone.tools.cli.options import UserError
+from microzone.tools.errors import UserError
 from microzone.tools.infer import parts
 from microzone.tools.infer_compare import study
 from microzone.tools.infer_compare.picture import (

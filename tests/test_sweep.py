@@ -16,7 +16,7 @@ from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.experiment.protocol import score
 from microzone.golden_model.experiment.sessions import Sessions
 from microzone.golden_model.files import FileError
-from microzone.tools.cli.options import UserError
+from microzone.tools.errors import UserError
 from microzone.tools.models import run_model
 from microzone.tools.sweep.behaviour import MEASURES, Shift, course, measures, paired_shift
 from microzone.tools.sweep.proposal import joined, pareto_front, smallest_formats, widened

@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
-from .cli.options import UserError
+from .errors import UserError
 
 __all__ = ["Run", "check_where", "cluster", "fingerprint"]
 

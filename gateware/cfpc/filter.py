@@ -13,7 +13,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden_model.cfpc import CfpcConfig
+from ...golden_model.cfpc.config import CfpcConfig
 from ..events import channel_shape
 from ..fixed import below
 from .arithmetic import MultiplyAdd, learnt_weight, narrowed

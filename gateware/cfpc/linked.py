@@ -8,7 +8,7 @@ from amaranth.hdl import Module, ResetInserter
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden_model.cfpc import CfpcConfig
+from ...golden_model.cfpc.config import CfpcConfig
 from ..link.link import Link
 from .filter import Cfpc
 from .registers import CfpcRegisters

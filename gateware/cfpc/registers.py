@@ -13,7 +13,8 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ...golden_model.cfpc import CfpcConfig, FilterWords
+from ...golden_model.cfpc.config import CfpcConfig
+from ...golden_model.cfpc.words import FilterWords
 from ..fixed import below
 from ..link.frames import RecordKind, Status, record_layout
 from ..link.link import bus_signature

@@ -10,8 +10,10 @@ import numpy.typing as npt
 
 from ...gateware.cfpc.filter import Cfpc, CfpcTiming
 from ...gateware.events import channel_shape
-from ...golden_model.cfpc import AdaptiveFilter, CfpcConfig, LoopState, Trial
+from ...golden_model.cfpc.config import CfpcConfig
+from ...golden_model.cfpc.filter import AdaptiveFilter, Trial
 from ...golden_model.cfpc.fixed_filter import Steps
+from ...golden_model.cfpc.loop import LoopState
 from ...golden_model.cfpc.stepped import close_by_steps
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.cfpc.words import Raw

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from ...golden_model.cfpc import CfpcConfig
+from ...golden_model.cfpc.config import CfpcConfig
 from .cfpc_studies import robustness, word_lengths
 from .host import BaudOption, PortOption
 from .options import JsonOption, UserError, console, errors

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from ...golden_model.cfpc import CfpcConfig
+from ...golden_model.cfpc.config import CfpcConfig
 from .options import ConfigOption, JsonOption, console, errors
 
 __all__ = ["robustness", "word_lengths"]

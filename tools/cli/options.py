@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +11,7 @@ from rich.console import Console
 
 from ...golden_model.config import ChipConfig
 from ...sim.build.simulators import SIMULATORS
+from ..errors import UserError
 
 __all__ = [
     "DEFAULT_SIMULATOR",
@@ -25,16 +25,11 @@ __all__ = [
     "WorkersOption",
     "console",
     "errors",
-    "lacking_inference",
     "load_config",
 ]
 
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
-
-
-class UserError(Exception):
-    """A mistake of the user's; the message is one line."""
 
 
 class Model(StrEnum):
@@ -59,18 +54,9 @@ WorkersOption = Annotated[
     int | None,
     typer.Option("--workers", min=0, help="Processes on this machine; else one a core; 0: none but this."),
 ]
-_INFERENCE = ("torch", "sbi", "zuko")
 DEFAULT_SIMULATOR = SimulatorName(next(iter(SIMULATORS)))
 
 
 def load_config(path: Path | None) -> ChipConfig:
     """The configuration of a file, or the default one."""
     return ChipConfig.load(path) if path else ChipConfig.make()
-
-
-def lacking_inference() -> str | None:
-    """What is missing of the extra `inference` and how to install it, for a message; None if nothing is."""
-    missing = [name for name in _INFERENCE if importlib.util.find_spec(name) is None]
-    if not missing:
-        return None
-    return f"needs {', '.join(missing)}: make inference"

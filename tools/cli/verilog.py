@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ...golden_model.cfpc import CfpcConfig
+from ...golden_model.cfpc.config import CfpcConfig
 from ...golden_model.config import ChipConfig
 from ...golden_model.files import atomic_write
 from ..report.output import check_files

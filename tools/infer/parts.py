@@ -19,8 +19,8 @@ from ...golden_model.inference import behaviour, circuits, parameters, simulatio
 from ...golden_model.inference.behaviour import Experiment
 from ...golden_model.inference.circuits import CircuitSpace
 from ...golden_model.inference.simulations import Table, simulate
-from ..cli.options import UserError
 from ..cluster import cluster, fingerprint
+from ..errors import UserError
 from ..report.output import progress_bar
 
 __all__ = ["Pieces", "Work", "version"]

@@ -28,7 +28,7 @@ from ...golden_model.experiment.protocol import (
     Protocol,
     Trial,
 )
-from ..cli.options import UserError
+from ..errors import UserError
 
 __all__ = ["BUILT_IN", "Axis", "Experiment", "Point", "Scenario", "Setting", "Spec", "with_settings"]
 

@@ -1,0 +1,16 @@
+from ..tools.host.cfpc import CfpcBoard as CfpcBoard
+from ..tools.host.cfpc import CfpcIdentity as CfpcIdentity
+from ..tools.host.cfpc import SavedWeights as SavedWeights
+from ..tools.host.cfpc import open_board as open_board
+from ..tools.host.chip import Host as Host
+from ..tools.host.chip import Identity as Identity
+from ..tools.host.link import HostLink as HostLink
+from ..tools.host.link import LinkError as LinkError
+from ..tools.host.link import Transport as Transport
+from ..tools.host.monitor import Monitor as Monitor
+from ..tools.host.monitor import run_monitor as run_monitor
+from ..tools.host.parameters import Weights as Weights
+from ..tools.host.recording import Recording as Recording
+from ..tools.host.serial import SerialTransport as SerialTransport
+from ..tools.host.serial import find_port as find_port
+from ..tools.host.session import record_session as record_session
