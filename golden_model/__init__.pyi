@@ -1,5 +1,5 @@
-from .calibrate.calibration import Goals as Goals
-from .calibrate.plasticity_events import CalibrationError as CalibrationError
+from .calibrate.goals import CalibrationError as CalibrationError
+from .calibrate.goals import Goals as Goals
 from .calibrate.thresholds import select_thresholds as select_thresholds
 from .chip import ChipFixed as ChipFixed
 from .chip import ChipFloat as ChipFloat

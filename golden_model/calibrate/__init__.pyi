@@ -1,4 +1,4 @@
-from .calibration import Goals as Goals
 from .calibration import calibrate as calibrate
-from .plasticity_events import CalibrationError as CalibrationError
+from .goals import CalibrationError as CalibrationError
+from .goals import Goals as Goals
 from .thresholds import select_thresholds as select_thresholds

@@ -4,6 +4,9 @@ from ..tools.host.cfpc import SavedWeights as SavedWeights
 from ..tools.host.cfpc import open_board as open_board
 from ..tools.host.chip import Host as Host
 from ..tools.host.chip import Identity as Identity
+from ..tools.host.connection import Connection as Connection
+from ..tools.host.connection import Trials as Trials
+from ..tools.host.connection import connected as connected
 from ..tools.host.link import HostLink as HostLink
 from ..tools.host.link import LinkError as LinkError
 from ..tools.host.link import Transport as Transport
