@@ -43,7 +43,8 @@ lint: setup ## ruff, mypy, and which package may import which
 	MYPYPATH=$(TREE):docs $(BIN)/mypy -p microzone -p generate
 	PYTHONPATH=$(TREE) $(BIN)/lint-imports --no-cache --no-logo
 
-benchmark: setup ## steps a second of each model, in one run
+benchmark: setup ## CPU time of a start, steps a second of each model, in one run
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/thresholds.py
 	$(BIN)/python benchmarks/engine.py

@@ -17,8 +17,8 @@ from microzone.golden_model import (
     MicrocircuitFixed,
     MicrocircuitFloat,
     Protocol,
-    calibrate,
 )
+from microzone.golden_model.calibrate import calibrate
 from microzone.sim.build.simulators import SIMULATORS
 from microzone.sim.replay.replay import Scenario, replay
 
