@@ -48,18 +48,14 @@ def demo(
     as_json: JsonOption = False,
 ) -> None:
     """Train and extinguish an eye-blink on float, fixed and RTL; verdict on bit-accuracy, figure."""
-    from ..sessions.demo import IoRecording, run_demo
+    from ..sessions.demo import DemoSession, IoRecording, run_demo
 
     recording = IoRecording(io_recording, io_channel, io_rate, io_lsb, io_labels) if io_recording else None
     report = run_demo(
         load_config(config),
         out,
-        paired=paired,
-        cs_alone=cs_alone,
-        seed=seed,
+        DemoSession(paired, cs_alone, seed, recording, adaptive),
         simulator=chosen_simulator(simulator),
-        recording=recording,
-        adaptive=adaptive,
         console=errors if as_json else console,
     )
     if as_json:
