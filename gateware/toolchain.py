@@ -15,7 +15,7 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil, verilog
+from amaranth.back import rtlil, verilog  # type: ignore[attr-defined]  # the stubs lack rtlil
 
 __all__ = [
     "ToolError",

@@ -83,6 +83,6 @@ from .recalibration import (
 from .recalibration import (
     Status as Status,
 )
-from .recordings.matlab import Recording as Recording
-from .recordings.matlab import read_recording as read_recording
+from .recordings.recording import Recording as Recording
+from .recordings.recording import read_recording as read_recording
 from .stimulation import Stimulator as Stimulator

@@ -22,7 +22,7 @@ from ...golden_model.detection import (
 )
 from ...golden_model.events import Events, Steps
 from ...golden_model.files import FileError
-from ...golden_model.recordings.matlab import Recording, read_recording
+from ...golden_model.recordings.recording import Recording, read_recording
 from ...sim.build.simulators import Simulator
 
 __all__ = ["DETECTORS", "RecordedChannel", "describe_labels"]
