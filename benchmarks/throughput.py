@@ -38,7 +38,7 @@ from microzone.golden_model import (
     calibrate,
 )
 
-_LENGTHS = (300_000, 900_000)
+_LENGTHS = (600_000, 1_200_000)
 """Steps of the two sessions whose memory is compared."""
 
 

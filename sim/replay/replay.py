@@ -396,20 +396,12 @@ def _replayed(
         ]
         recorded = partial(Record, folder=folder, steps=stimulus.steps, channels=stimulus.channels, full=full)
         if compiled:
-            with simulator.start(design, arguments, folder=folder) as process:
+            with (
+                simulator.start(design, arguments, folder=folder) as process,
+                _ends_well(process, stimulus.name, folder),
+            ):
                 assert process.stdout is not None
-                try:
-                    yield recorded(process.stdout, progress=progress)
-                except DamagedRecord:
-                    # Where the program ended by itself, how it did so tells more.
-                    process.stdout.close()
-                    if process.wait() != -signal.SIGPIPE:
-                        _check_end(process, stimulus.name, folder)
-                    raise
-                except BaseException:
-                    process.kill()
-                    raise
-                _check_end(process, stimulus.name, folder)
+                yield recorded(process.stdout, progress=progress)
             return
         assert isinstance(simulator, CocotbSimulator)
         path = folder / "record.bin"
@@ -424,6 +416,24 @@ def _replayed(
             )
         with path.open("rb") as file:
             yield recorded(file)
+
+
+@contextmanager
+def _ends_well(process: subprocess.Popen[bytes], name: str, folder: Path) -> Iterator[None]:
+    """While the output of ``replay.cpp`` is read, and until it ends; errors as :func:`replay`."""
+    assert process.stdout is not None
+    try:
+        yield
+    except DamagedRecord:
+        # Where the program ended by itself, how it did so tells more.
+        process.stdout.close()
+        if process.wait() != -signal.SIGPIPE:
+            _check_end(process, name, folder)
+        raise
+    except BaseException:
+        process.kill()
+        raise
+    _check_end(process, name, folder)
 
 
 def _check_end(process: subprocess.Popen[bytes], name: str, folder: Path) -> None:
