@@ -237,7 +237,8 @@ def resize(
 
 def to_real(raw: npt.ArrayLike, fmt: QFormat) -> Any:
     """Raw words to real values (float64, exact up to 53 bits); a Python float for a scalar."""
-    value = np.ldexp(np.asarray(raw).astype(np.float64), -fmt.fraction_bits)
+    value = np.asarray(raw).astype(np.float64)
+    np.ldexp(value, -fmt.fraction_bits, out=value)
     return float(value) if value.ndim == 0 else value
 
 

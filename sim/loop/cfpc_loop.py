@@ -19,8 +19,7 @@ from ...golden_model.cfpc.systems import Reals
 from ...golden_model.cfpc.words import Raw
 from ..build.kept_verilog import kept_verilog, sim_sources
 from ..build.piped import PipedProgram
-from ..build.simulators import PROGRAM, Design, Verilator
-from ..replay.record import BenchFailure
+from ..build.simulators import PROGRAM, BenchFailure, Design, Verilator
 
 __all__ = ["AdaptiveFilterRtl", "cfpc_loop_design"]
 
