@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 from amaranth.hdl import Elaboratable
 
 from ..gateware.cfpc.program import CfpcTiming
-from ..golden_model.cfpc import CfpcConfig
+from ..golden_model.cfpc.config import CfpcConfig
 from ..golden_model.config import ChipConfig, ConfigError
 from .board import Board
 from .top import CfpcTop, Top

@@ -16,6 +16,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..gateware.chip import Chip
+from ..gateware.component import Component
 from ..gateware.microcircuit.microcircuit import Microcircuit
 from ..gateware.step_timer import StepTimer
 from ..gateware.toolchain import ToolError, to_rtlil, without_collisions
@@ -52,7 +53,7 @@ class Cost:
     fmax_hz: float
 
 
-class FewPins(wiring.Component):
+class FewPins(Component):
     """A core behind four pins, so that it can be placed without a board's pin-out.
 
     Inputs come from a shift register and outputs leave by the parity of a register: nothing is optimised
@@ -76,8 +77,13 @@ class FewPins(wiring.Component):
         Flip-flops of the two registers.
     """
 
-    def __init__(self, core: wiring.Component, timer: StepTimer | None = None) -> None:
-        self._core, self._timer = core, timer
+    serial: Signal
+    enable: Signal
+    parity: Signal
+
+    def __init__(self, core: wiring.Component[Any], timer: StepTimer | None = None) -> None:
+        self._core: Any = core  # with a timer it has a `tick`
+        self._timer = timer
         self._into: list[Value] = []
         self._out_of: list[Value] = []
         for path, member, value in core.signature.flatten(core):

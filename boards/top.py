@@ -13,7 +13,7 @@ from amaranth.lib.cdc import FFSynchronizer
 from ..gateware.cfpc.linked import LinkedCfpc
 from ..gateware.link.uart import Uart
 from ..gateware.linked_chip import LinkedChip
-from ..golden_model.cfpc import CfpcConfig
+from ..golden_model.cfpc.config import CfpcConfig
 from ..golden_model.config import ChipConfig
 from .pins import LAMPS, SPI_LINES, STIMULATOR_LINES
 
@@ -64,11 +64,11 @@ class LinkedTop(Elaboratable, ABC):
         wiring.connect(m, linked.tx, uart.send)
 
         def drive(port: Any, name: str, value: Value) -> None:
-            m.submodules[name] = pad = io.Buffer("o", port)
+            m.submodules[name] = pad = io.Buffer(io.Direction.Output, port)
             m.d.comb += pad.o.eq(value)
 
         def read(port: Any, name: str) -> Value:
-            m.submodules[name] = pad = io.Buffer("i", port)
+            m.submodules[name] = pad = io.Buffer(io.Direction.Input, port)
             return Value.cast(pad.i)
 
         self.wire(m, platform, drive, read)

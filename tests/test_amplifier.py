@@ -107,7 +107,7 @@ MUTANTS = {
     "few amplifiers fit": (front_end, "(low < amplifier.channels)", "(low < 1)"),
     "results are overwritten": (front_end, "overrun = arrives & (waiting > taken)", "overrun = arrives & 0"),
     "a tap outside the eye": (front_end, "(earliest + trial + 1) >> 1", "earliest - 0 * trial + 1"),
-    "the register is not compared": (front_end, "kind.eq(Mux(converts, _Answer.SAMPLE, of_command))", "kind.eq(Mux(converts, _Answer.SAMPLE, Mux(slot == frame_commands - 1, _Answer.ANY, of_command)))"),
+    "the register is not compared": (front_end, "kind.eq(Mux(converts, _Answer.SAMPLE, of_command))", "kind.eq(Mux(converts, _Answer.SAMPLE, Mux(slot == channels + LIVENESS_READS - 1, _Answer.ANY, of_command)))"),
     "always the same letter": (front_end, "[letter.eq(letter + 1), step.eq(step + 1)]", "[letter.eq(0), step.eq(step + 1)]"),
     "always the same register": (front_end, "[letter.eq(letter + 1), step.eq(step + 1)]", "[letter.eq(letter + 1), step.eq(where[Stretch.CHECK].start)]"),
     "set-up begins within a command": (front_end, "with m.If(~master.busy):", "with m.If(~master.busy | 1):"),

@@ -37,14 +37,17 @@ from support import changed, no_collisions
 
 CFPC = {
     "a basis is a spacing further back": ("length - spacing, -spacing", "length - spacing + 1, 1 - spacing"),
-    "the line moves on after the last synapse": ("(visit & ~last_synapse) if", "visit if"),
-    "frozen weights learn": ("Mux(frozen, before,", "Mux(0, before,"),
-    "a freeze of any sample counts": ("frozen.eq(self.freeze)", "frozen.eq(frozen | self.freeze)"),
+    "the line moves on after the last synapse": ("(visit & ~step.last_synapse) if", "visit if"),
+    "frozen weights learn": ("Mux(step.frozen, before,", "Mux(0, before,"),
+    "a freeze of any sample counts": ("frozen.eq(self.freeze)", "frozen.eq(step.frozen | self.freeze)"),
     "the error of the first sample counts": (
         "error.eq(given.error)",
-        "error.eq(Mux(self.busy, error, given.error))",
+        "error.eq(Mux(self.busy, step.error, given.error))",
     ),
-    "o drops a bit too few": ("weight.fraction_bits, signal)", "weight.fraction_bits - 1, signal)"),
+    "o drops a bit too few": (
+        "weight.fraction_bits, words.signal)",
+        "weight.fraction_bits - 1, words.signal)",
+    ),
 }
 FORWARD = {
     "one bank of states": ("bank.eq(~bank)", "bank.eq(bank)"),
@@ -96,11 +99,11 @@ PORTS = {
         "steps_and_accesses_take_turns: 0 accesses between two steps",
     ),
     "synapses that do not exist are read": (
-        ("Mux(exists, factor.data, 0)", "factor.data"),
+        ("Mux(exists, factor, 0)", "factor"),
         r"unknown_synapses: answer to .*0xffffff \(-.*\), expected 0x000000 \(0\)",
     ),
     "the weights are not cleared": (
-        ("learnt.en.eq(write | initialise |", "learnt.en.eq(write |"),
+        ("learnt.en.eq(step.write | step.initialise |", "learnt.en.eq(step.write |"),
         r"answer to Access.*, expected 0x000000 \(0\)",
     ),
 }

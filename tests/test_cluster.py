@@ -15,8 +15,8 @@ import pytest
 from microzone.golden_model import ConfigError
 from microzone.golden_model.provenance import Provenance, whole_package
 from microzone.tools import cluster as module
-from microzone.tools.cli.options import UserError
 from microzone.tools.cluster import Run, cluster
+from microzone.tools.errors import UserError
 
 CHUNKS = range(12)
 

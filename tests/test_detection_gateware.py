@@ -37,11 +37,11 @@ MUTATIONS = {
     "averages are not rounded": (detection_arithmetic, "self.rounding & ~shifted[0]", "Const(0, 1)"),
     "the gain's product is not rounded": (
         detection_arithmetic,
-        "half = 1 << gain.fraction_bits >> 1",
-        "half = 0",
+        "rounding = 1 << gain.fraction_bits >> 1",
+        "rounding = 0",
     ),
     "the plain average grows late": (detection_arithmetic, "~inverted[1:]", "~inverted[2:]"),
-    "no average is plain": (detection, "Mux(warming & excess", "Mux(Const(0, 1)"),
+    "no average is plain": (detection, "Mux(self.warming & excess", "Mux(Const(0, 1)"),
     "an event at the threshold": (
         detection,
         "is_less(product.threshold, accumulator.value)",
@@ -83,10 +83,10 @@ MUTATIONS = {
     ),
     "words are kept whole": (
         detection,
-        "Mux(self.access.ready, fitted, 0)",
-        "Mux(self.access.ready, request.word, 0)",
+        "Mux(core.access.ready, fitted, 0)",
+        "Mux(core.access.ready, request.word, 0)",
     ),
-    "y2 is y1": (bandpass, "keep(_Y2, past.data)", "keep(_Y2, y)"),
+    "y2 is y1": (bandpass, "keep(_Y2, past)", "keep(_Y2, y)"),
     "x1 is kept while blanked": (bandpass, "kept.en.eq(~blanked)", "kept.en.eq(1)"),
     "feedback is added": (bandpass, "tap % TAPS in (3, 4)", "tap % TAPS in (3,)"),
     "the second biquad adds to the first": (bandpass, " | (turn == TAPS + _PIPELINE)", ""),

@@ -16,7 +16,7 @@ from conftest import EXTRA, Outcome
 from infer_requests import BOX, CONFIG, SMALL, TRIALS, WANT, asked, weighted
 from microzone.golden_model import ChipConfig, Events
 from microzone.golden_model.inference.behaviour import NAMES, Experiment, behaviour
-from microzone.tools.cli.options import UserError
+from microzone.tools.errors import UserError
 from microzone.tools.infer import methods, work
 from microzone.tools.infer.request import Method, Wanted, read_seen
 from microzone.tools.infer.store import Simulations

@@ -18,7 +18,7 @@ from microzone.golden_model.inference.circuits import HEALTHY, Circuit
 from microzone.golden_model.inference.simulations import Table
 from microzone.golden_model.provenance import Provenance, provenance
 from microzone.tools import cluster
-from microzone.tools.cli.options import UserError
+from microzone.tools.errors import UserError
 from microzone.tools.infer import parts, work
 from microzone.tools.infer_compare import study
 from microzone.tools.infer_compare.picture import (

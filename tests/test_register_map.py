@@ -101,10 +101,10 @@ def test_words_that_no_register_holds_are_refused() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"late": late,\n', "", r"control\.STATUS has the fields .*'late'.*driven"),
+        ('"late": sequence.late,\n', "", r"control\.STATUS has the fields .*'late'.*driven"),
         ('"TELEMETRY_LOST": self.lost,\n', "", r"control\.TELEMETRY_LOST .*driven are \[\]"),
-        ('"SHADOW": {"waiting"', '"LIGHT": {"x": late}, "SHADOW": {"waiting"', "has no LIGHT"),
-        ('"commit": commit,\n', "", r"control\.COMMAND"),
+        ('"SHADOW": {"waiting"', '"LIGHT": {"x": sequence.late}, "SHADOW": {"waiting"', "has no LIGHT"),
+        ('"commit": sequence.commit,\n', "", r"control\.COMMAND"),
     ],
 )  # fmt: skip
 def test_a_register_that_nothing_drives_is_an_error(old: str, new: str, message: str) -> None:

@@ -11,7 +11,7 @@ from amaranth.sim import Simulator
 from microzone.gateware.stimulation.interlock import Interlock, InterlockFault
 from microzone.gateware.stimulation.stimulation import Stimulation
 from microzone.golden_model import ChipConfig, ConfigError
-from microzone.golden_model.config import BlankingMode, Shape
+from microzone.golden_model.config import BlankingMode, PulseShape
 from microzone.golden_model.stimulation import LATENCY, StimulationTiming, Stimulator
 from microzone.sim.benches.run_stimulation import STIMULATION_CONFIGS, run_stimulation
 from microzone.sim.build.simulators import SIMULATORS
@@ -59,7 +59,7 @@ def _counted(settings: Any, start: int, cycles: int) -> dict[str, np.ndarray]:
     for pulse in range(settings.pulses):
         at = start + pulse * settings.period
         levels["cathodic"][at : at + settings.width] = True
-        if settings.shape is Shape.BIPHASIC:
+        if settings.shape is PulseShape.BIPHASIC:
             levels["anodic"][at + settings.width + settings.gap :][: settings.width] = True
         if settings.blank_mode is BlankingMode.PULSE:
             first = max(at - settings.guard_before, start)
@@ -70,8 +70,8 @@ def _counted(settings: Any, start: int, cycles: int) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("mode", BlankingMode)
-@pytest.mark.parametrize("shape", Shape)
-def test_the_closed_form_is_the_counted_one(mode: BlankingMode, shape: Shape) -> None:
+@pytest.mark.parametrize("shape", PulseShape)
+def test_the_closed_form_is_the_counted_one(mode: BlankingMode, shape: PulseShape) -> None:
     rng, cycles = np.random.default_rng(5), 3000
     for case in range(20):
         model = Stimulator(SMALL)

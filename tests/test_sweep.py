@@ -17,7 +17,7 @@ from microzone.golden_model.experiment.protocol import score
 from microzone.golden_model.experiment.sessions import Sessions
 from microzone.golden_model.files import FileError
 from microzone.golden_model.provenance import Provenance, provenance
-from microzone.tools.cli.options import UserError
+from microzone.tools.errors import UserError
 from microzone.tools.models import run_model
 from microzone.tools.sweep import store as module
 from microzone.tools.sweep.behaviour import MEASURES, Shift, course, measures, paired_shift

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from ..golden_model.provenance import Provenance, module_name, provenance, whole_package
-from .cli.options import UserError
+from .errors import UserError
 
 __all__ = ["Run", "check_where", "cluster"]
 

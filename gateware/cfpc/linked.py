@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, ResetInserter
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden_model.cfpc import CfpcConfig
+from ...golden_model.cfpc.config import CfpcConfig
+from ..component import Component
 from ..link.link import Link
 from .filter import Cfpc
 from .registers import CfpcRegisters
@@ -19,7 +20,7 @@ _ALIVE_BIT = 7
 """Of the number of steps: at 1000 steps a second a lamp is seen to blink."""
 
 
-class LinkedCfpc(wiring.Component):
+class LinkedCfpc(Component):
     """Filter, register block and link. UART, SPI or USB take the two streams of bytes.
 
     Parameters
@@ -46,6 +47,13 @@ class LinkedCfpc(wiring.Component):
     ConfigError
         See :class:`Cfpc`.
     """
+
+    rx: stream.Interface
+    rx_error: Signal
+    tx: stream.Interface
+    alive: Signal
+    learning: Signal
+    saturated: Signal
 
     def __init__(self, config: CfpcConfig) -> None:
         self.config = config

@@ -15,8 +15,9 @@ import numpy as np
 from amaranth.hdl import Shape
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
-from microzone.gateware.detection.detection import DetectionTiming, detection_commit_shapes
+from microzone.gateware.detection.detection import DetectionTiming
 from microzone.gateware.detection.parameters import detection_word_width
+from microzone.gateware.detection.ports import detection_commit_shapes
 from microzone.gateware.events import channel_shape
 from microzone.golden_model.detection import SIGNALS, DetectorFixed
 from microzone.golden_model.detection_parameters import DetectionRow

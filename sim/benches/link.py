@@ -10,6 +10,7 @@ import random
 from typing import Any
 
 import cocotb
+from amaranth.hdl import Const
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 from microzone.gateware.link.frames import (
@@ -103,8 +104,8 @@ class Bench:
             widths = (layout[name].width for name in ("index", "flags", "step", "data"))
             record = Record(number % 256, kind, *(self.rng.getrandbits(width) for width in widths))
             self.offered.append(record)
-            fields = {name: getattr(record, name) for name, _ in layout}
-            await self.records.send(int(layout.const(fields).as_value().value))
+            fields: dict[int | str, Any] = {name: getattr(record, str(name)) for name, _ in layout}
+            await self.records.send(Const.cast(layout.const(fields)).value)
 
     async def send(self, entry: int) -> None:
         """A byte or an error of the line, and what the model answers."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from amaranth.hdl import Shape as Bits
+from amaranth.hdl import Shape
 from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 from microzone.gateware.stimulation.interlock import InterlockFault
@@ -27,14 +27,14 @@ from microzone.gateware.stimulation.registers import (
     stimulation_layout,
 )
 from microzone.gateware.stimulation.stimulation import Stimulation
-from microzone.golden_model.config import ChipConfig, Shape
+from microzone.golden_model.config import ChipConfig, PulseShape
 from microzone.golden_model.stimulation import LATENCY, Stimulator, TrainSettings
 
 _PERIOD_NS = 10
 _TIMEOUT_MS = 20
 _INPUTS = ("trigger", "arm", "disarm", "heartbeat", "emergency_stop", "amplifier_fault", "tick")
 _OUTPUTS = ("cathodic", "anodic", "enable", "train", "blank", "armed", "fault", "ignored", "rejected")
-_REGISTER_BITS = int(Bits.cast(StimulationRegister).width)
+_REGISTER_BITS = int(Shape.cast(StimulationRegister).width)
 
 
 class Bench:
@@ -184,9 +184,9 @@ class Bench:
                 (
                     {"width": timing.width_limit + 1, "width_anodic": timing.width_limit + 1, "gap": 0},
                     {"width": 0, "width_anodic": 0},
-                    {"width_anodic": settings.width + 1, "shape": Shape.BIPHASIC},
-                    {"width_anodic": settings.width - 1, "shape": Shape.BIPHASIC},
-                    {"gap": timing.period_limit - 2 * settings.width, "shape": Shape.BIPHASIC},
+                    {"width_anodic": settings.width + 1, "shape": PulseShape.BIPHASIC},
+                    {"width_anodic": settings.width - 1, "shape": PulseShape.BIPHASIC},
+                    {"gap": timing.period_limit - 2 * settings.width, "shape": PulseShape.BIPHASIC},
                     {"period": timing.period_limit - 1},
                     {"period": timing.duration_limit + 1, "pulses": 1},
                     {"pulses": 0},

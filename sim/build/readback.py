@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.hdl import Module, Value
-from amaranth.lib import wiring
 from amaranth.lib.wiring import Flow, In, Member
 
+from ...gateware.component import Component
 from ...gateware.microcircuit.microcircuit import Microcircuit, Timing
 from ...gateware.toolchain import ToolError, find_tool, to_rtlil, tool_version, without_collisions
 from ...golden_model.config import ChipConfig, ConfigError
@@ -35,7 +35,7 @@ _CLOCK_MHZ = 12
 _BITSTREAM_NAME = "routed"
 
 
-class Pads(wiring.Component):  # type: ignore[misc]  # Amaranth has no types
+class Pads(Component):
     """The microcircuit with its ports as single vectors, but for those that get no pads.
 
     Parameters
@@ -56,6 +56,7 @@ class Pads(wiring.Component):  # type: ignore[misc]  # Amaranth has no types
         self._core = core
         self.ports: dict[str, tuple[Flow, Value]] = {}
         padded: dict[str, Member] = {}
+        member: Any  # a Member; the stubs say that it is a Flow
         for path, member, value in core.signature.flatten(core):
             name = "__".join(map(str, path))
             self.ports[name] = (member.flow, Value.cast(value))

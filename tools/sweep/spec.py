@@ -21,7 +21,7 @@ from ...golden_model.calibrate.calibration import calibrate
 from ...golden_model.config import ChipConfig, ConfigError, PrecisionWarning
 from ...golden_model.events import MAX_STEPS
 from ...golden_model.experiment.protocol import TRAINING
-from ..cli.options import UserError
+from ..errors import UserError
 from .scenario import Scenario, Strict
 
 __all__ = ["BUILT_IN", "Axis", "Experiment", "Point", "Setting", "Spec", "with_settings"]
