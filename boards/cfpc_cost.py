@@ -9,7 +9,7 @@ import sys
 
 from ..gateware.cfpc.filter import Cfpc, CfpcTiming
 from ..gateware.toolchain import ToolError
-from ..golden_model.cfpc import CfpcConfig
+from ..golden_model.cfpc.config import CfpcConfig
 from .flow import DoesNotFit
 from .synthesis import CLOCK_HZ, Cost, FewPins, synthesise_up5k
 

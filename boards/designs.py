@@ -10,7 +10,7 @@ from amaranth.hdl import Elaboratable
 
 from ..gateware.cfpc.program import CfpcTiming
 from ..gateware.identity import NO_IDENTITY
-from ..golden_model.cfpc import CfpcConfig
+from ..golden_model.cfpc.config import CfpcConfig
 from ..golden_model.config import ChipConfig, ConfigError
 from .board import Board
 from .top import CfpcTop, Top

@@ -14,7 +14,7 @@ from ..gateware.cfpc.linked import LinkedCfpc
 from ..gateware.identity import NO_IDENTITY
 from ..gateware.link.uart import Uart
 from ..gateware.linked_chip import LinkedChip
-from ..golden_model.cfpc import CfpcConfig
+from ..golden_model.cfpc.config import CfpcConfig
 from ..golden_model.config import ChipConfig
 from .pins import LAMPS, SPI_LINES, STIMULATOR_LINES
 

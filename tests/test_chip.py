@@ -25,12 +25,12 @@ from microzone.golden_model.fixed import to_real
 from microzone.golden_model.microcircuit import MicrocircuitFixed
 from microzone.golden_model.recordings.recording import read_recording
 from microzone.golden_model.stimulation import LATENCY
+from microzone.sim.build.simulators import BenchFailure
 from microzone.sim.loop import chip as simulation
 from microzone.sim.loop.amplifier import AnaloguePath
 from microzone.sim.loop.chip import Control, RtlChip
 from microzone.sim.loop.chip_record import ChipRecord
 from microzone.sim.loop.closed_loop import run_closed_loop, with_slowest_clock
-from microzone.sim.replay.record import BenchFailure
 from support import changed
 
 EAGER = {"initial": 0.28}

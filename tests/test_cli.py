@@ -7,12 +7,14 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.io
+import typer
 from conftest import Outcome
 from microzone.golden_model import (
     ChipConfig,
@@ -23,6 +25,11 @@ from microzone.golden_model import (
     Result,
     Trial,
 )
+from microzone.golden_model.inference.behaviour import VARIANTS
+from microzone.sim.build.simulators import SIMULATORS
+from microzone.tools.cli import infer, main
+from microzone.tools.cli.options import DEFAULT_SIMULATOR, SimulatorName
+from microzone.tools.infer.request import Method
 from microzone.tools.models import _pair_up
 
 
@@ -414,3 +421,30 @@ def test_precision_is_warned_about_in_one_line(
         done.stderr.strip()
         == "warning: detection.io.threshold = 0.3: becomes 0.300781 in UQ(4,8), off by 0.26%"
     )
+
+
+def commands(command: Any, *words: str) -> Iterator[tuple[str, Any]]:
+    """Every command of the command line by its words, and the groups of commands too."""
+    yield " ".join(words), command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, *words, name)
+
+
+def test_the_help_of_every_option_says_what_it_is() -> None:
+    """An option is read by itself: "Of the stimuli" or "Its channel" says neither what nor whose."""
+    found = dict(commands(typer.main.get_command(main.app), "microzone"))
+    assert {"microzone", "microzone host record", "microzone cfpc blink"} <= found.keys()
+    for words, command in found.items():
+        for parameter in command.params:
+            says = (getattr(parameter, "help", "") or "").removeprefix("Simulated: ")
+            assert says, f"{words}: {parameter.name} has no help"
+            first = says.split()[0].lower()
+            assert first not in {"of", "its", "so", "in", "at", "for"}, f"{words}: {says}"
+
+
+def test_the_choices_of_options_are_those_of_the_work() -> None:
+    """The command line does not load what it offers, and has its own list."""
+    assert [name.value for name in SimulatorName] == list(SIMULATORS)
+    assert next(iter(SIMULATORS)) == DEFAULT_SIMULATOR.value
+    assert [name.value for name in infer.VariantName] == list(VARIANTS)
+    assert [name.value for name in infer.MethodName] == [method.value for method in Method]

@@ -24,11 +24,10 @@ from microzone.gateware.link.frames import (
 )
 from microzone.gateware.link.link import Link
 from microzone.sim.benches.run_link import run_link
-from microzone.sim.build.simulators import SIMULATORS
+from microzone.sim.build.simulators import SIMULATORS, BenchFailure
 from microzone.sim.fuzz import link as link_fuzz
 from microzone.sim.fuzz.link import fuzz_link, garbage
 from microzone.sim.fuzz.link_model import LinkModel, Registers
-from microzone.sim.replay.record import BenchFailure
 from support import changed
 
 RECORD = {"kind": RecordKind.STEP, "index": 63, "flags": 9, "step": 0x7D7E, "data": 0x7E000001}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import json
 import os
 import re
@@ -102,6 +103,21 @@ def test_code_is_highlighted_and_letters_are_kept(site: Path) -> None:
     page = (site / "tutorial.html").read_text(encoding="utf-8")
     assert 'class="highlight-pycon' in page and '<span class="kn">import</span>' in page
     assert "δp" in page and "Π" in page
+
+
+@pytest.mark.parametrize("package", sorted(path.stem for path in (DOCS / "api").glob("*.md")))
+def test_all_that_a_package_exports_is_in_the_site(site: Path, package: str) -> None:
+    ids = Page(site / "api" / f"{package}.html").ids
+    exported = importlib.import_module(f"microzone.{package}").__all__
+    assert {f"microzone.{package}.{name}" for name in exported} <= ids
+
+
+def test_a_component_is_shown_with_what_it_is_made_from(site: Path) -> None:
+    page = (site / "api" / "gateware.html").read_text(encoding="utf-8")
+    start = page.index('id="microzone.gateware.Microcircuit"')
+    shown = re.sub(r"<[^>]+>", "", page[start : start + 3000])
+    assert "Microcircuit(config, channels" in shown and "src_loc_at" not in shown
+    assert "src_loc_at" not in page
 
 
 @pytest.mark.parametrize(

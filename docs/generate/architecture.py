@@ -121,8 +121,8 @@ def _chip() -> list[str]:
     ]
     parts.append(_box(left, 200, width + gap + width, 66, lines, _FILL))
     for index in range(2):
-        x = left + index * (width + gap) + width / 2
-        parts.append(_arrow((x, 200), (x, top + 84), both=True))
+        of_room = left + index * (width + gap) + width / 2
+        parts.append(_arrow((of_room, 200), (of_room, top + 84), both=True))
     parts.append(_box(20, 200, 100, 66, ["host", "tools/host/"], _OUTSIDE))
     parts.append(_arrow((120, 233), (left, 233), both=True))
     return parts

@@ -8,7 +8,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ...golden_model.cfpc import FilterWords
+from ...golden_model.cfpc.words import FilterWords
 from ...golden_model.fixed import QFormat, Rounding
 from ..component import Component
 from ..events import channel_shape

@@ -13,7 +13,8 @@ from amaranth.hdl import Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden_model.cfpc import CfpcConfig, FilterWords
+from ...golden_model.cfpc.config import CfpcConfig
+from ...golden_model.cfpc.words import FilterWords
 from ..component import Component
 from ..events import channel_shape
 from ..fixed import below

@@ -13,7 +13,8 @@ from amaranth.lib import memory, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
-from ...golden_model.cfpc import CfpcConfig, FilterWords
+from ...golden_model.cfpc.config import CfpcConfig
+from ...golden_model.cfpc.words import FilterWords
 from ..component import Component
 from ..fixed import below
 from ..identity import NO_IDENTITY

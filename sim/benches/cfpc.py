@@ -18,7 +18,8 @@ from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 from microzone.gateware.cfpc.filter import CfpcTiming
 from microzone.gateware.events import channel_shape
-from microzone.golden_model.cfpc import AdaptiveFilterFixed, CfpcConfig
+from microzone.golden_model.cfpc.config import CfpcConfig
+from microzone.golden_model.cfpc.fixed_filter import AdaptiveFilterFixed
 from microzone.golden_model.fixed import QFormat
 from microzone.sim.benches.drivers import Clocked, StreamMonitor, StreamSource, sometimes
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from ...gateware.cfpc.filter import Cfpc
 from ...gateware.toolchain import ToolError
-from ...golden_model.cfpc import CfpcConfig
+from ...golden_model.cfpc.config import CfpcConfig
 from ...golden_model.config import ConfigError
 from ..build.kept_verilog import kept_verilog
 from ..build.netlist import Family, again_netlist

@@ -34,8 +34,7 @@ from ...gateware.link.frames import (
 from ...gateware.link.link import Link
 from ...gateware.link.record_fifo import RecordFifo
 from ..build.kept_verilog import kept_verilog, sim_sources
-from ..build.simulators import PROGRAM, Design, Verilator
-from ..replay.record import BenchFailure
+from ..build.simulators import PROGRAM, BenchFailure, Design, Verilator
 from .link_model import Access, LinkModel, Registers
 
 __all__ = ["LINE_ERROR", "FuzzResult", "fuzz_design", "fuzz_link", "garbage"]

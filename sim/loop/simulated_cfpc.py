@@ -12,7 +12,7 @@ import numpy as np
 from ...gateware.cfpc.linked import LinkedCfpc
 from ...gateware.identity import identity_of
 from ...gateware.toolchain import to_rtlil
-from ...golden_model.cfpc import CfpcConfig
+from ...golden_model.cfpc.config import CfpcConfig
 from ..build.kept_verilog import kept_verilog, sim_sources
 from ..build.piped import PipedProgram
 from ..build.simulators import PROGRAM, Design, Verilator

@@ -7,12 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ...sim.build.simulators import CocotbSimulator, find_simulator
-from ..report.output import make_folder
 from .options import (
     DEFAULT_SIMULATOR,
     SimulatorOption,
-    UserError,
+    chosen_simulator,
     console,
     errors,
 )
@@ -27,7 +25,7 @@ def sim(
     config: Annotated[
         str | None, typer.Option(help="Which of the benches' configurations; else the block's own.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the stimuli.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the stimuli.")] = 1,
     steps: Annotated[int, typer.Option(min=20, help="Length of each scenario.")] = 1500,
     netlist: Annotated[
         str | None, typer.Option(help="After synthesis: ice40 or ecp5; microcircuit: bitstream, read back.")
@@ -37,6 +35,9 @@ def sim(
 ) -> None:
     """Run the cocotb benches of a block."""
     from ...sim.blocks import BLOCKS
+    from ...sim.build.simulators import CocotbSimulator
+    from ..errors import UserError
+    from ..report.output import make_folder
 
     if block not in BLOCKS:
         raise UserError(f"block {block!r}: choose from {', '.join(BLOCKS)}")
@@ -44,7 +45,7 @@ def sim(
         raise UserError(f"configuration {config!r}: choose from {', '.join(BLOCKS[block].configs)}")
     if netlist is not None and netlist not in BLOCKS[block].netlists:
         raise UserError(f"netlist {netlist!r}: choose from {', '.join(BLOCKS[block].netlists)}")
-    chosen = find_simulator(simulator.value)
+    chosen = chosen_simulator(simulator)
     if waves and not isinstance(chosen, CocotbSimulator):
         raise UserError(f"--waves: {chosen.name} records none, take another simulator")
     if waves:

@@ -7,13 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ...golden_model.cfpc import CfpcConfig
-from ...golden_model.config import ChipConfig
-from ...golden_model.files import atomic_write
-from ..report.output import check_files
 from .options import (
     ConfigOption,
-    UserError,
     console,
     errors,
     load_config,
@@ -35,9 +30,14 @@ def verilog(
 ) -> None:
     """Write the core as SystemVerilog, module `microcircuit`; or the module `chip`, or `cfpc`."""
     from ...gateware.cfpc.filter import Cfpc
+    from ...golden_model.cfpc.config import CfpcConfig
+    from ...golden_model.config import ChipConfig
+    from ...golden_model.files import atomic_write
     from ...sim.build.kept_verilog import kept_verilog
     from ...sim.loop.chip import chip_verilog
     from ...sim.replay.replay import core_verilog
+    from ..errors import UserError
+    from ..report.output import check_files
 
     if cfpc and whole_chip:
         raise UserError("--chip and --cfpc: one of them")

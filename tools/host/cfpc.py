@@ -20,10 +20,12 @@ import tomli_w
 from ...gateware.cfpc.map import CFPC_MAGIC, cfpc_register_map
 from ...gateware.link.frames import RecordKind
 from ...gateware.registers.map import WORD_BITS
-from ...golden_model.cfpc import AdaptiveFilter, CfpcConfig, FilterWords, LoopState, Trial
+from ...golden_model.cfpc.config import CfpcConfig
+from ...golden_model.cfpc.filter import AdaptiveFilter, Trial
+from ...golden_model.cfpc.loop import LoopState
 from ...golden_model.cfpc.stepped import close_by_steps
 from ...golden_model.cfpc.systems import Reals
-from ...golden_model.cfpc.words import Raw
+from ...golden_model.cfpc.words import FilterWords, Raw
 from ...golden_model.files import FileError, atomic_write
 from .link import HostLink, LinkError, Transport
 
