@@ -14,7 +14,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
 
-from ...gateware.toolchain import ToolError, find_tool, tool_version, without_collisions, yosys_share
+from ...gateware.toolchain import ToolError, find_tool, without_collisions, yosys_share
 
 __all__ = [
     "FAMILIES",
@@ -22,7 +22,6 @@ __all__ = [
     "Family",
     "Netlist",
     "again_netlist",
-    "netlist_recipe",
     "netlist_verilog",
     "run_tool",
     "with_cells",
@@ -89,13 +88,6 @@ def with_cells(netlist: str, family: Family) -> str:
 def again_netlist(netlist: Netlist | None) -> str:
     """What a command that repeats a bench has at its end."""
     return f" --netlist {netlist}" if netlist else ""
-
-
-def netlist_recipe(family: Family) -> bytes:
-    """All that decides about a netlist besides the component."""
-    own = files(__package__)
-    parts = [own.joinpath(name).read_bytes() for name in ("netlist.py", "ecp5_cells.sv")]
-    return b"".join([*parts, family.encode(), tool_version(find_tool("yosys")).encode()])
 
 
 def run_tool(tool: str, arguments: list[str], folder: Path) -> str:

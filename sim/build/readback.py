@@ -8,6 +8,7 @@ than any package of the UP5K has pins: the part is an iCE40 HX8K, with the same 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
@@ -17,13 +18,13 @@ from typing import Any
 from amaranth.hdl import Module, Value
 from amaranth.lib.wiring import Flow, In, Member
 
-from ...gateware import toolchain
 from ...gateware.component import Component
 from ...gateware.microcircuit.microcircuit import Microcircuit, Timing
 from ...gateware.toolchain import ToolError, find_tool, to_rtlil, tool_version, without_collisions
 from ...golden_model.config import ChipConfig, ConfigError
+from ...golden_model.provenance import provenance
 from .kept_verilog import kept_text
-from .netlist import netlist_recipe, run_tool, with_cells
+from .netlist import run_tool, with_cells
 
 __all__ = ["UNSEEN", "Pads", "readback_verilog"]
 
@@ -89,11 +90,10 @@ def readback_verilog(config: ChipConfig, channels: int = 1) -> str:
         raise ConfigError("recalibration.enabled: the package of the read-back has no pins for its results")
     pads = Pads(Microcircuit(config, channels))
     rtlil = to_rtlil(pads, "microcircuit")
-    parts = [rtlil.encode(), Path(toolchain.__file__).read_bytes(), Path(__file__).read_bytes()]
-    parts += [netlist_recipe("ice40"), tool_version(find_tool("nextpnr-ice40")).encode()]
-    parts += [Path(find_tool("icebox_vlog")).read_bytes()]
-    recipe = b"".join(parts)
-    return kept_text("microcircuit-bitstream", recipe, lambda: _read_back(rtlil, pads))
+    tools = {name: tool_version(find_tool(name)) for name in ("yosys", "nextpnr-ice40")}
+    tools["icebox_vlog"] = hashlib.sha256(Path(find_tool("icebox_vlog")).read_bytes()).hexdigest()
+    key = provenance(readback_verilog, tools=tools).key(rtlil)
+    return kept_text("microcircuit-bitstream", key, lambda: _read_back(rtlil, pads))
 
 
 def _read_back(rtlil: str, pads: Pads) -> str:

@@ -9,7 +9,6 @@ changed design, bench or tool is compiled again.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import re
@@ -22,7 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
@@ -34,6 +33,7 @@ import platformdirs
 from cocotb_tools.runner import get_runner
 
 from ...gateware.toolchain import ToolError, find_tool, tool_version, yosys_share
+from ...golden_model.provenance import provenance
 
 __all__ = [
     "PROGRAM",
@@ -111,10 +111,10 @@ class Simulator(ABC):
         installed = self.version()
         if installed is None:
             raise ToolError(f"{self.name}: not installed; get it with: {self.how_to_get}")
-        # This file decides how to build, so that it is part of what was built.
-        how = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-        recipe = repr((self.name, installed, version("cocotb"), sys.prefix, how, design))
-        target = cache_folder() / f"{self.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:20]}"
+        # How to build is said here, so that this file is part of what was built.
+        tools = {self.name: installed, "g++": gcc_version()}
+        key = provenance(__name__, tools=tools).key(repr((sys.prefix, design)))
+        target = cache_folder() / f"{self.name}-{key[:20]}"
         if target.is_dir():
             return target
         # Build beside the target and rename: a killed or a second build leaves nothing half-made.
@@ -365,6 +365,14 @@ def find_simulator(name: str) -> Simulator:
     if simulator.version() is None:
         raise ToolError(f"{name}: not installed; get it with: {simulator.how_to_get}")
     return simulator
+
+
+@cache
+def gcc_version() -> str:
+    """Of the C++ compiler; empty where there is none, as for Icarus."""
+    if not (found := shutil.which("g++")):
+        return ""
+    return subprocess.run([found, "-dumpfullversion"], capture_output=True, text=True).stdout.strip()
 
 
 def find_libpython_or_fail() -> str:
