@@ -12,16 +12,17 @@ from pathlib import Path
 
 from microzone.tools.cfpc.studies import CFPC_STUDY_TABLES
 
+from .blocks import BLOCK_TABLES
 from .boards import BOARD_TABLES
 from .cfpc import CFPC_TABLES
 from .diagrams import DIAGRAMS
 from .registers import write_registers
-from .tables import TABLES as BLOCK_TABLES
+from .tables import TABLES as PAGE_TABLES
 
 __all__ = ["DOCS", "TABLES", "fill", "main"]
 
 DOCS = Path(__file__).resolve().parents[1]
-TABLES = {**BLOCK_TABLES, **BOARD_TABLES, **CFPC_TABLES, **CFPC_STUDY_TABLES}
+TABLES = {**PAGE_TABLES, **BLOCK_TABLES, **BOARD_TABLES, **CFPC_TABLES, **CFPC_STUDY_TABLES}
 _MARKED = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
