@@ -81,7 +81,7 @@ def test_the_commands_of_the_page_print_what_it_says(command: Command, tmp_path:
     copy = copied(tmp_path / "copy", after=command.after)
     ended = run(command.line, copy, tmp_path)
     assert matches(command.printed, ended), ended.err + ended.out
-    assert ended.status == (1 if command.printed.startswith("error:") else 0)
+    assert ended.status == (1 if "error:" in command.printed else 0)
     if "verilog" in command.line:
         text = (tmp_path / "peak.sv").read_text(encoding="utf-8")
         assert re.search(r"^module peak\(", text, re.MULTILINE) and "input valid" in text
@@ -91,10 +91,10 @@ def test_the_page_shows_a_block_emitted_counted_simulated_and_broken() -> None:
     lines = [command.line for command in COMMANDS]
     assert len(lines) == 6 and sum("sim" in line.split() for line in lines) == 4
     assert {"--netlist", "icarus"} <= set(" ".join(lines).split())
-    assert len(CODE) == 9 and COMMANDS[-1].after == 9 and COMMANDS[-1].printed.startswith("error:")
+    assert len(CODE) == 9 and COMMANDS[-1].after == 9 and "error:" in COMMANDS[-1].printed
 
 
-def test_the_code_of_the_page_is_formatted_and_typed_as_ours(tmp_path: Path) -> None:
+def test_the_code_of_the_page_is_formatted_as_ours(tmp_path: Path) -> None:
     """By the rules of the repository: what is copied from the page passes `make lint`."""
     copy = copied(tmp_path, after=len(CODE) - 1) / "microzone"
     for name in (
