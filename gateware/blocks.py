@@ -56,7 +56,7 @@ class Block:
 
     name: str
     summary: str
-    component: Callable[[Any, int], wiring.Component]
+    component: Callable[[Any, int], wiring.Component[Any]]
     configuration: type[ChipConfig] | type[CfpcConfig] | None = ChipConfig
     default: Callable[[], ChipConfig | CfpcConfig] | None = None
     counted: str | None = None
