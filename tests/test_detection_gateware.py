@@ -19,6 +19,7 @@ from amaranth.lib import memory
 from amaranth.sim import Simulator as AmaranthSimulator
 from microzone.gateware.detection import arithmetic as detection_arithmetic
 from microzone.gateware.detection import bandpass, detection
+from microzone.gateware.detection.ports import DetectionCommit, detection_commit_signature
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.detection import SIGNALS, DetectorFixed
 from microzone.golden_model.detection_parameters import DetectionParameters, DetectionRow
@@ -83,8 +84,8 @@ MUTATIONS = {
     ),
     "words are kept whole": (
         detection,
-        "Mux(core.access.ready, fitted, 0)",
-        "Mux(core.access.ready, request.word, 0)",
+        "Mux(self.access.ready, port.fitted, 0)",
+        "Mux(self.access.ready, self.access.payload.word, 0)",
     ),
     "y2 is y1": (bandpass, "keep(_Y2, past)", "keep(_Y2, y)"),
     "x1 is kept while blanked": (bandpass, "kept.en.eq(~blanked)", "kept.en.eq(1)"),
@@ -408,3 +409,9 @@ def test_settings_that_cannot_be_built_are_refused() -> None:
     settings = dataclasses.replace(DETECTION_CONFIGS["bandpass"], config=config).settings(2)
     with pytest.raises(ConfigError, match="a coefficient of the band-pass"):
         detection.Detection(config, settings, 25000.0)
+
+
+def test_the_protocol_of_the_commit_has_its_signals() -> None:
+    setup = DETECTION_CONFIGS["default"]
+    parameters = DetectionParameters(setup.config, setup.settings(2), setup.rate_hz)
+    assert list(DetectionCommit.__annotations__) == list(detection_commit_signature(parameters).members)
