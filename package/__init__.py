@@ -6,4 +6,4 @@ command line. Nothing of them is loaded before it is asked for.
 
 __all__ = ["__version__"]
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from conftest import Outcome
 from fake_device import FakeDevice
+from microzone import __version__
 from microzone.gateware.link.frames import Operation, Request, encode
 from microzone.golden_model.cfpc import AdaptiveFilterFixed, CfpcConfig, run_trials
 from microzone.golden_model.files import FileError
@@ -190,7 +191,7 @@ def test_saturation_is_shown(cable: SimulatedCfpc) -> None:
 def test_another_design_or_configuration_is_refused(cable: SimulatedCfpc) -> None:
     found = CfpcBoard(cable, SMALL).identify()
     assert (found.synapses, found.inputs, found.clock_hz) == (5, 1, 12_000_000)
-    assert found.digest == SMALL.digest and found.version == "0.1.0"
+    assert found.digest == SMALL.digest and found.version == __version__
     other = SMALL.replace(learning={"rate": 0.5})
     for config in (other, CfpcConfig.make()):
         with pytest.raises(
