@@ -17,6 +17,7 @@ from ..golden_model.files import atomic_write, check_target
 from .board import Board
 from .designs import Configuration, design_of
 from .flow import DoesNotFit, Placed, Use, cells, place, preparation, run_tool
+from .identity import board_identity
 
 __all__ = ["SEEDS", "BuildReport", "build", "with_dfu_suffix"]
 
@@ -37,6 +38,8 @@ class BuildReport:
         How much of what the design has, see ``Design.contents``.
     config_digest : str
         What the design reports as its configuration.
+    identity : str
+        What it reports as its gateware, see ``board_identity``.
     baud : int
     luts, flip_flops : int
         As synthesised.
@@ -58,6 +61,7 @@ class BuildReport:
     design: str
     contents: dict[str, int]
     config_digest: str
+    identity: str
     baud: int
     luts: int
     flip_flops: int
@@ -117,7 +121,7 @@ def build(
     design.check(board, config)
     baud = board.baud if baud is None else baud
     try:
-        top = design.top(config, baud)
+        design.top(config, baud)
     except ValueError as error:
         raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from None
     for name in ("config.toml", "report.json"):
@@ -129,8 +133,9 @@ def build(
         folder = Path(name)
         progress("Amaranth: elaborating")
         # Amaranth's own commands; without its names of source lines, equal hardware is equal text.
+        identity = board_identity(board, config, baud)
         plan = board.platform().prepare(
-            top,
+            design.top(config, baud, identity),
             "top",
             emit_src=False,
             synth_opts=family.options,
@@ -158,6 +163,7 @@ def build(
         design=design.name,
         contents=design.contents(config),
         config_digest=config.digest,
+        identity=identity,
         baud=baud,
         luts=luts,
         flip_flops=flip_flops,

@@ -11,6 +11,7 @@ from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
 
 from ..gateware.cfpc.linked import LinkedCfpc
+from ..gateware.identity import NO_IDENTITY
 from ..gateware.link.uart import Uart
 from ..gateware.linked_chip import LinkedChip
 from ..golden_model.cfpc.config import CfpcConfig
@@ -98,6 +99,8 @@ class Top(LinkedTop):
         Its ``time.clock_hz`` is the clock of the board.
     baud : int
         Bits a second of the UART.
+    identity : str
+        What the bitstream says of itself, see ``board_identity``.
 
     Raises
     ------
@@ -105,9 +108,9 @@ class Top(LinkedTop):
         See :class:`LinkedChip` and :class:`Uart`.
     """
 
-    def __init__(self, config: ChipConfig, baud: int) -> None:
+    def __init__(self, config: ChipConfig, baud: int, identity: str = NO_IDENTITY) -> None:
         self._chips = config.amplifier.chips
-        self._chip = LinkedChip(config)
+        self._chip = LinkedChip(config, identity=identity)
         super().__init__(self._chip, "chip", config.time.clock_hz, baud)
 
     def lamps(self) -> dict[str, Value]:
@@ -140,6 +143,8 @@ class CfpcTop(LinkedTop):
         Its ``time.clock_hz`` is the clock of the board.
     baud : int
         Bits a second of the UART.
+    identity : str
+        What the bitstream says of itself, see ``board_identity``.
 
     Raises
     ------
@@ -147,8 +152,8 @@ class CfpcTop(LinkedTop):
         See :class:`LinkedCfpc` and :class:`Uart`.
     """
 
-    def __init__(self, config: CfpcConfig, baud: int) -> None:
-        self._filter = LinkedCfpc(config)
+    def __init__(self, config: CfpcConfig, baud: int, identity: str = NO_IDENTITY) -> None:
+        self._filter = LinkedCfpc(config, identity=identity)
         super().__init__(self._filter, "cfpc", config.time.clock_hz, baud)
 
     def lamps(self) -> dict[str, Value]:

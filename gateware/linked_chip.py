@@ -14,6 +14,7 @@ from .amplifier.amplifier import AmplifierFault
 from .amplifier.spi import SpiPins
 from .chip import Chip, Delivered, Detected
 from .component import Component
+from .identity import NO_IDENTITY
 from .link.link import Link
 from .link.record_fifo import RecordFifo
 from .link.telemetry import Telemetry
@@ -64,6 +65,8 @@ class LinkedChip(Component):
     Parameters
     ----------
     config : ChipConfig
+    identity : str
+        What the gateware says of itself, see ``identity_of``.
 
     Members
     -------
@@ -101,10 +104,10 @@ class LinkedChip(Component):
     fault: Signal
     observed: Observed
 
-    def __init__(self, config: ChipConfig) -> None:
+    def __init__(self, config: ChipConfig, *, identity: str = NO_IDENTITY) -> None:
         self.config = config
         self._chip = Chip(config)
-        self._registers = RegisterFile(config)
+        self._registers = RegisterFile(config, identity=identity)
         self._telemetry = Telemetry(config)
         members = self._chip.signature.members
         self._link, self._fifo = Link(), RecordFifo()
@@ -127,7 +130,7 @@ class LinkedChip(Component):
         m.submodules.fifo = fifo = self._fifo
         m.submodules.link = link = self._link
 
-        # Bytes to and from the link; its accesses go to the registers, theirs to parameters of the blocks.
+        # Bytes to and from the link; its accesses go to the registers, theirs to the blocks' parameters.
         wiring.connect(m, wiring.flipped(self.rx), link.rx)
         wiring.connect(m, link.tx, wiring.flipped(self.tx))
         wiring.connect(m, link.bus, registers.bus)

@@ -40,7 +40,7 @@ def test_addresses_follow_the_numbers_of_the_parameters() -> None:
         assert known[f"electrodes[3].{row.name}"].address == 0x4180 + 4 * row
     assert known["electrodes[2].LEVEL_HIGH"].address == 0x411C
     assert list(known.by_address) == sorted(known.by_address)
-    assert len(known.by_address) == len(known.registers) == 24 + 12 + 2 * 15 + 4 * 18
+    assert len(known.by_address) == len(known.registers) == 27 + 12 + 2 * 15 + 4 * 18
 
 
 def test_a_configuration_has_its_own_registers_only() -> None:

@@ -10,6 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...golden_model.cfpc.config import CfpcConfig
 from ..component import Component
+from ..identity import NO_IDENTITY
 from ..link.link import Link
 from .filter import Cfpc
 from .registers import CfpcRegisters
@@ -26,6 +27,8 @@ class LinkedCfpc(Component):
     Parameters
     ----------
     config : CfpcConfig
+    identity : str
+        What the gateware says of itself, see ``identity_of``.
 
     Members
     -------
@@ -55,9 +58,10 @@ class LinkedCfpc(Component):
     learning: Signal
     saturated: Signal
 
-    def __init__(self, config: CfpcConfig) -> None:
+    def __init__(self, config: CfpcConfig, *, identity: str = NO_IDENTITY) -> None:
         self.config = config
-        self._filter, self._registers, self._link = Cfpc(config), CfpcRegisters(config), Link()
+        self._filter, self._link = Cfpc(config), Link()
+        self._registers = CfpcRegisters(config, identity=identity)
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),

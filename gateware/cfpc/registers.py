@@ -17,9 +17,10 @@ from ...golden_model.cfpc.config import CfpcConfig
 from ...golden_model.cfpc.words import FilterWords
 from ..component import Component
 from ..fixed import below
+from ..identity import NO_IDENTITY
 from ..link.frames import RecordKind, Status, record_layout
 from ..link.link import Bus, bus_signature
-from ..registers.control import Fields, check_driven, identity
+from ..registers.control import Fields, check_driven, identification
 from ..registers.map import WORD_BITS, Register
 from .filter import cfpc_access_layout, cfpc_sample_layout
 from .map import CFPC_MAGIC, cfpc_register_map
@@ -81,6 +82,8 @@ class CfpcRegisters(Component):
     Parameters
     ----------
     config : CfpcConfig
+    identity : str
+        What the gateware says of itself, see ``identity_of``.
 
     Attributes
     ----------
@@ -126,8 +129,8 @@ class CfpcRegisters(Component):
     saturated: Signal
     steps: Signal
 
-    def __init__(self, config: CfpcConfig) -> None:
-        self.config = config
+    def __init__(self, config: CfpcConfig, *, identity: str = NO_IDENTITY) -> None:
+        self.config, self.identity = config, identity
         self._words = words = FilterWords.of(config)
         self.map = cfpc_register_map(words.count, words.inputs)
         signal, weight = words.signal.as_shape(), words.weight.as_shape()
@@ -320,9 +323,8 @@ class CfpcRegisters(Component):
         """Whether an address is that of a control register that is read; and its word."""
         config, words = self.config, self._words
         kept: Fields = {"CONTROL": {"freeze": self.freeze, "tell": tell}}
-        constants = identity(CFPC_MAGIC, config.time.clock_hz, config.digest) | {
-            "GEOMETRY": {"synapses": words.count, "inputs": words.inputs}
-        }
+        said = identification(CFPC_MAGIC, config.time.clock_hz, config.digest, self.identity)
+        constants = said | {"GEOMETRY": {"synapses": words.count, "inputs": words.inputs}}
         signals: Fields = kept | {
             "STATUS": {"busy": self.busy, "saturated": self.saturated, "rejected": self.rejected},
             "STEPS": {"count": self.steps},

@@ -22,13 +22,14 @@ from ...golden_model.microcircuit import CYCLES_PER_CHANNEL
 from ..amplifier.amplifier import AmplifierFault
 from ..component import Component
 from ..detection.parameters import detection_access_layout, detection_word_width
+from ..identity import NO_IDENTITY
 from ..link.frames import Status
 from ..link.link import Bus, bus_signature
 from ..link.telemetry import COUNT_BITS, Committed, committed_signature
 from ..microcircuit.parameters import access_layout, word_width
 from ..stimulation.interlock import InterlockFault
 from ..stimulation.registers import stimulation_layout
-from .control import Fields, check_driven, identity
+from .control import Fields, check_driven, identification
 from .decoder import CONTROL_BITS, BlockDecoder, is_asked, is_writable
 from .map import BLOCKS, LEVEL_HIGH, WORD_BITS, RegisterMap, register_map
 from .rows import RegisterRows
@@ -170,6 +171,8 @@ class RegisterFile(Component):
     config : ChipConfig
     capacity : int
         Words that the queue has room for, 2 at least: two rows of memory each.
+    identity : str
+        What the gateware says of itself, see ``identity_of``.
 
     Attributes
     ----------
@@ -254,10 +257,10 @@ class RegisterFile(Component):
     steps: Signal
     committed: Committed
 
-    def __init__(self, config: ChipConfig, *, capacity: int = CAPACITY) -> None:
+    def __init__(self, config: ChipConfig, *, capacity: int = CAPACITY, identity: str = NO_IDENTITY) -> None:
         if not 2 <= capacity < 1 << COUNT_BITS:
             raise ValueError(f"capacity = {capacity}: limits are 2 and {(1 << COUNT_BITS) - 1}")
-        self.config, self.capacity = config, capacity
+        self.config, self.capacity, self.identity = config, capacity, identity
         self.map = register_map(config)
         circuits = len(config.electrodes.pn)
         detection = DetectionParameters(config, electrode_settings(config), config.amplifier.rate_hz)
@@ -561,10 +564,11 @@ class RegisterFile(Component):
         }
 
     def _constants(self) -> dict[str, dict[str, int]]:
-        """What the control block says of the configuration, by register and field."""
+        """What the control block says of gateware and configuration, by register and field."""
         config = self.config
         electrodes = electrode_settings(config)
-        return identity(MAGIC, config.time.clock_hz, config.digest) | {
+        said = identification(MAGIC, config.time.clock_hz, config.digest, self.identity)
+        return said | {
             "GEOMETRY": {
                 "circuits": len(config.electrodes.pn),
                 "electrodes": len(electrodes),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -35,6 +35,15 @@ ItiOption = Annotated[
     tuple[float, float], typer.Option(help="Simulated: shortest and longest interval from CS to CS, in s.")
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Simulated: seed of preparation and amplifier.")]
+
+
+class DesignOption(StrEnum):
+    """What `identify` looks for."""
+
+    CHIP = "chip"
+    CFPC = "cfpc"
+
+
 _BAUD = 1_000_000
 _PAIRED, _ALONE, _SEED = 10, 0, 1
 _ITI = (10.0, 15.0)
@@ -56,26 +65,24 @@ def _connected(
 
 @host_app.command()
 def identify(
+    design: Annotated[DesignOption, typer.Option(help="What the bitstream holds.")] = DesignOption.CHIP,
     port: PortOption = None,
     baud: BaudOption = _BAUD,
     simulated: SimulatedOption = False,
     config: BuiltOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what chip it is: version, configuration, geometry, clock."""
-    with _connected(port, baud, simulated, config) as (host, _):
-        found = host.identify()
-        known = found.digest == host.config.digest
+    """Say what chip it is, and whether its gateware is what this installation would build."""
+    from ..host.connection import Connection
+    from ..host.identification import identify_chip, identify_filter
+
+    where = Connection(port, baud, simulated=simulated, config=config)
+    found = (identify_filter if design is DesignOption.CFPC else identify_chip)(where, errors)
     if as_json:
-        print(json.dumps(asdict(found) | {"config_is_known": known}, indent=2))
+        print(json.dumps(found.facts(), indent=2))
         return
-    what = [name for name in ("recalibration", "bandpass") if getattr(found, name)]
-    whose = "" if known else " (not that of --config)"
-    _say(
-        f"microzone {found.version}, configuration {found.digest[:12]}{whose}: "
-        f"{found.circuits} microcircuits, {found.electrodes} electrodes, "
-        f"{' and '.join(what) or 'no recalibration'}, clock {found.clock_hz / 1e6:g} MHz"
-    )
+    for line in found.describe():
+        _say(line)
 
 
 @host_app.command()
