@@ -50,8 +50,8 @@ benchmark: setup ## CPU time of a start, steps a second of each model, in one ru
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/cfpc.py
 
-synth: setup ## logic cells, DSPs and Fmax of the core on the iCE40 UP5K
-	$(BIN)/python -m microzone.boards.synthesis
+synth: setup ## logic cells, DSPs and Fmax on the iCE40 UP5K: the core, or BLOCKS="link detection"
+	$(BIN)/python -m microzone.boards.synthesis $(BLOCKS)
 
 docs: setup ## the generated parts of docs/
 	PYTHONPATH=$(DOCS) $(BIN)/python -m generate

@@ -1,5 +1,7 @@
 from .amplifier.amplifier import Amplifier as Amplifier
 from .amplifier.spi import SpiMaster as SpiMaster
+from .blocks import BLOCKS as BLOCKS
+from .blocks import Block as Block
 from .cfpc.arithmetic import MultiplyAdd as MultiplyAdd
 from .cfpc.filter import Cfpc as Cfpc
 from .cfpc.forward import ForwardModel as ForwardModel

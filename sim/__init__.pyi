@@ -1,5 +1,5 @@
-from .blocks import BLOCKS as BLOCKS
-from .blocks import Block as Block
+from .benches.run import BlockBench as BlockBench
+from .blocks import BENCHES as BENCHES
 from .build.simulators import (
     SIMULATORS as SIMULATORS,
 )

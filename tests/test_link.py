@@ -23,7 +23,7 @@ from microzone.gateware.link.frames import (
     parse_answer,
 )
 from microzone.gateware.link.link import Link
-from microzone.sim.benches.run_link import run_link
+from microzone.sim.blocks import BENCHES
 from microzone.sim.build.simulators import SIMULATORS, BenchFailure
 from microzone.sim.fuzz import link as link_fuzz
 from microzone.sim.fuzz.link import fuzz_link, garbage
@@ -299,7 +299,7 @@ def test_the_bench_passes(simulator: str) -> None:
     if SIMULATORS[simulator].version() is None:
         pytest.skip(f"no {simulator}")
     told: list[str] = []
-    run_link(SIMULATORS[simulator], seed=3, steps=100, report=told.append)
+    BENCHES["link"].run(SIMULATORS[simulator], seed=3, steps=100, report=told.append)
     assert told
 
 
@@ -307,7 +307,7 @@ def test_the_bench_passes(simulator: str) -> None:
 @pytest.mark.parametrize("name", ["written twice", "a record within a reply", "any length"])
 def test_the_bench_finds_a_broken_link(name: str) -> None:
     with (
-        mock.patch("microzone.sim.benches.run_link.Link", changed(link, *LINK[name]).Link),
+        mock.patch("microzone.gateware.blocks.Link", changed(link, *LINK[name]).Link),
         pytest.raises(BenchFailure),
     ):
-        run_link(SIMULATORS["verilator"], seed=3, steps=1500)
+        BENCHES["link"].run(SIMULATORS["verilator"], seed=3, steps=1500)

@@ -23,8 +23,7 @@ from microzone.gateware.microcircuit import microcircuit
 from microzone.gateware.toolchain import to_verilog
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.recalibration import Status
-from microzone.sim.benches import run_microcircuit as bench_module
-from microzone.sim.replay import replay as replay_module
+from microzone.sim import blocks as bench_module
 from microzone.tools.cli import main as cli
 from support import changed
 
@@ -331,8 +330,7 @@ def test_the_broken_gateware_of_the_tutorial_is_found(
     def broken_verilog(config: ChipConfig, channels: int) -> str:
         return to_verilog(core(config, channels), "microcircuit")
 
-    for module in (replay_module, bench_module):
-        monkeypatch.setattr(module, "core_verilog", broken_verilog)
+    monkeypatch.setattr(bench_module, "core_verilog", broken_verilog)
     say(microzone, command)
 
 

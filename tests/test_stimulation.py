@@ -13,7 +13,8 @@ from microzone.gateware.stimulation.stimulation import Stimulation
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.config import BlankingMode, PulseShape
 from microzone.golden_model.stimulation import LATENCY, StimulationTiming, Stimulator
-from microzone.sim.benches.run_stimulation import STIMULATION_CONFIGS, run_stimulation
+from microzone.sim.benches.stimulation import STIMULATION_CONFIGS
+from microzone.sim.blocks import BENCHES
 from microzone.sim.build.simulators import SIMULATORS
 
 SMALL = STIMULATION_CONFIGS["biphasic"]
@@ -202,4 +203,4 @@ def test_what_is_within_the_limits_passes_one_cycle_later() -> None:
 def test_benches_pass(name: str, config_name: str) -> None:
     if SIMULATORS[name].version() is None:
         pytest.skip(f"{name} is not installed")
-    run_stimulation(SIMULATORS[name], config_name=config_name, seed=3, steps=400)
+    BENCHES["stimulation"].run(SIMULATORS[name], config_name=config_name, seed=3, steps=400)

@@ -22,7 +22,7 @@ from microzone.gateware.stimulation.registers import (
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.config import BlankingMode, PulseShape
 from microzone.golden_model.stimulation import StimulationTiming, TrainSettings
-from microzone.sim.benches.run_stimulation import STIMULATION_CONFIGS
+from microzone.sim.benches.stimulation import STIMULATION_CONFIGS
 
 SMALL = STIMULATION_CONFIGS["biphasic"]
 # Phases and least period so long that their sum is more than the adder holds.

@@ -13,17 +13,19 @@ from pathlib import Path
 from microzone.tools.cfpc.studies import CFPC_STUDY_TABLES
 
 from .architecture import architecture_svg, blocks_table
+from .blocks import BLOCK_TABLES
 from .boards import BOARD_TABLES
 from .cfpc import CFPC_TABLES
 from .diagrams import DIAGRAMS
 from .registers import write_registers
-from .tables import TABLES as BLOCK_TABLES
+from .tables import TABLES as PAGE_TABLES
 
 __all__ = ["DOCS", "TABLES", "fill", "main"]
 
 DOCS = Path(__file__).resolve().parents[1]
 TABLES = {
     "where-a-block-is": blocks_table,
+    **PAGE_TABLES,
     **BLOCK_TABLES,
     **BOARD_TABLES,
     **CFPC_TABLES,

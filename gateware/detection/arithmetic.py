@@ -64,6 +64,7 @@ class FrameCount(Component):
         # It is 0 in the first cycle after reset: a flip-flop that starts as 1 has inverters on both sides.
         with m.If((begins & inverted[self._count.width]) | ~inverted[-1]):
             m.d.sync += inverted.eq(inverted - 1)
+        # The next power of two is reached once that bit of the count is 1.
         grows = inverted[-1] & ~inverted[1:].bit_select(self.log2, 1)
         if self._count.width > self._most_bits:
             grows &= self.log2 != self._most_bits
@@ -157,7 +158,7 @@ class Accumulator(Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         width, zeros, difference = self._width, self._zeros, self._difference
-        # The two summands; a sample has zeros below, as a word of the table has not.
+        # The two summands. In place of a sample's lowest bits, all 0, come the word's, which are reset below.
         shifted = Cat(Const(1, 1), self.value[: difference.width]).as_signed() >> self.bits
         addend = Mux(self.alone, 0, ~shifted[1:].as_signed())
         chosen = Mux(self.sampling, self.sample[zeros:].as_signed(), self.word[zeros:].as_signed())

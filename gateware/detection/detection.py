@@ -174,7 +174,10 @@ class Detection(DetectionTiming, Component):
         table = _Table(m, self, sample.electrode)
         averages = _Averages(m, self, table, intake.scaled, sample.blanked)
         decision = _Decision(m, self, table, averages, sample)
-        port = _AccessPort(m, self, table, intake, averages.accumulator)
+        port = _AccessPort(self, intake)
+        # What is written is the accumulator, or a parameter while that is 0; and beside COUNTS their bit.
+        written = averages.accumulator.value | Mux(self.access.ready, port.fitted, 0)
+        m.d.comb += table.write.data.eq(written)
         with m.If(decision.counting):
             m.d.comb += table.write.data[self.parameters.count_format.width].eq(decision.was_above)
         port.answer(m)
@@ -440,11 +443,11 @@ class _AccessPort:
         The row is a coefficient of the band-pass, which has them itself.
     requested : Value
         Address in the table.
+    fitted : Value
+        The word to write, in the format of its row: what is beyond is dropped.
     """
 
-    def __init__(
-        self, m: Module, core: Detection, table: _Table, intake: _Intake, accumulator: Accumulator
-    ) -> None:
+    def __init__(self, core: Detection, intake: _Intake) -> None:
         self.core, self.intake = core, intake
         given, request = core.parameters, core.access.payload
         exists = Cat(request.row == row for row in given.rows).any()
@@ -452,15 +455,11 @@ class _AccessPort:
         self.is_tap = request.row >= DetectionRow.FIRST_B0
         row = TableWord.PARAMETERS | request.row[: TABLE_BITS - 1]
         self.requested = _address(row, request.electrode)
-
-        # What is written: the accumulator, or a parameter while that is 0, in the format of its row: what is
-        # beyond is dropped.
-        fitted: Value = Const(0, len(request.word))
+        self.fitted: Value = Const(0, len(request.word))
         for fmt in dict.fromkeys(given.row_format(row) for row in given.rows):
             of_format = Cat(request.row == row for row in given.rows if given.row_format(row) == fmt)
             cut = request.word[: fmt.width]
-            fitted |= Mux(of_format.any(), cut.as_signed() if fmt.signed else cut, 0)
-        m.d.comb += table.write.data.eq(accumulator.value | Mux(core.access.ready, fitted, 0))
+            self.fitted |= Mux(of_format.any(), cut.as_signed() if fmt.signed else cut, 0)
 
     def answer(self, m: Module) -> None:
         """An answer stays until it is taken, and what was rejected is told for good."""

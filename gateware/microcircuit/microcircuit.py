@@ -176,6 +176,7 @@ class Microcircuit(Timing, Component):
         recalibration = self._recalibrate(m, walk, kept, detections)
         waiting = self._keep_tick(m, walk)
         port = _AccessPort(m, self, kept, detections, recalibration)
+        # What a step tells beside the registers of its arithmetic.
         m.d.comb += [
             self.commit.valid.eq(walk.store),
             self.commit.channel.eq(walk.channel),

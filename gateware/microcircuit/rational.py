@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from dataclasses import dataclass
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, signed
@@ -414,20 +415,16 @@ class _Remaining:
         )
 
 
+@dataclass(frozen=True)
 class _Sequence:
     """What the parts do in which state: quotients in :meth:`divide`, polynomials in the other."""
 
-    def __init__(
-        self,
-        m: Module,
-        evaluator: RationalEvaluator,
-        words: _Words,
-        adder: _Adder,
-        quotient: _Quotient,
-        remaining: _Remaining,
-    ) -> None:
-        self.m, self.evaluator = m, evaluator
-        self.words, self.adder, self.quotient, self.remaining = words, adder, quotient, remaining
+    m: Module
+    evaluator: RationalEvaluator
+    words: _Words
+    adder: _Adder
+    quotient: _Quotient
+    remaining: _Remaining
 
     def _fetch(self, what: _Load) -> None:
         """Read that from the memory next."""
@@ -440,7 +437,7 @@ class _Sequence:
         self._fetch(_Load.COEFFICIENT)
 
     def _end(self, status: Status) -> None:
-        """Of the evaluation."""
+        """The evaluation ends so."""
         self.m.d.sync += self.evaluator.status.eq(status)
         self.m.next = "IDLE"
 

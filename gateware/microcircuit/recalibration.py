@@ -139,59 +139,26 @@ class Recalibration(Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        channel_bits = len(self.channel)
-
-        # Which channel is being visited in this step, and how much of the visit is left.
-        period, visit = self.config.recalibration_steps, self.visit_steps
-        until_round = Signal(range(period + 1), init=period)  # steps, counted down to below 0
-        visit_left = Signal(range(visit), init=visit - 1)  # steps after this one
-        visiting = Signal()  # `visited` is the channel of a visit, which begins or ends with this step
-        visited = Signal.like(self.channel)
-        is_first = Signal()
-        is_last = Signal()
-        begins_round = Signal()
-        fewer_until = until_round - 1
-        m.d.comb += [begins_round.eq(fewer_until < 0), is_last.eq(visit_left == 0)]
-        with m.If(self.begin_step):
-            m.d.sync += [
-                until_round.eq(Mux(begins_round, period - 1, fewer_until)),
-                is_first.eq(begins_round | is_last),
-                visit_left.eq(Mux(begins_round | is_last, visit - 1, visit_left - 1)),
-            ]
-            with m.If(is_last):
-                m.d.sync += visited.eq(visited + 1)
-                with m.If(visited == self.channels - 1):
-                    m.d.sync += visiting.eq(0)
-            with m.If(begins_round):
-                m.d.sync += [visiting.eq(1), visited.eq(0)]
-        # Whether this is the turn of that channel, in the first or last step of its visit.
-        turn = visiting & (self.channel == visited)
-        first = Signal()
-        last = Signal()
-        m.d.comb += [first.eq(turn & is_first), last.eq(turn & is_last)]
+        visited, first, last = self._schedule(m)
 
         # What is kept of a channel: the two counters in two rows, one after the other through one adder;
         # beside the first, whether the set of coefficients is whole, and the status.
         width = count_bits(self.config)
         layout = data.StructLayout({"counter": width, "whole": 1, "status": STATUS_FORMAT.as_shape()})
         kept: memory.Memory[int, Value] = memory.Memory(
-            shape=layout.size, depth=2 << channel_bits, init=[], attrs={"ram_style": "block"}
+            shape=layout.size, depth=2 << len(self.channel), init=[], attrs={"ram_style": "block"}
         )
         m.submodules.kept = kept
         read, write = kept.read_port(), kept.write_port(granularity=1)
         before, after = data.View(layout, read.data), data.View(layout, write.data)
         written = data.View(layout, write.en)
         writes_counter = self.learn | self.scale | self.clear
+        read_from = Cat(Mux(self.read, self.accessed, self.channel), self.learn)
+        written_to = Cat(Mux(self.write, self.accessed, self.channel), self.scale)
         m.d.comb += [
             read.en.eq(self.fetch | self.learn | self.read),
-            read.addr.eq(Cat(Mux(self.read, self.accessed, self.channel), self.learn)),
-            write.addr.eq(
-                Mux(
-                    self.clear,
-                    self.clear_row,
-                    Cat(Mux(self.write, self.accessed, self.channel), self.scale),
-                )
-            ),
+            read.addr.eq(read_from),
+            write.addr.eq(Mux(self.clear, self.clear_row, written_to)),
             after.counter.eq(
                 Mux(first | self.clear, 0, before.counter)
                 + Mux(self.scale, ~self.blanked, self.io & self.learn)
@@ -203,15 +170,16 @@ class Recalibration(Component):
             written.status.eq((self.ended | self.clear).replicate(STATUS_FORMAT.width)),
         ]
 
-        # The evaluator works from the visit's first step to its last.
-        m.submodules.evaluator = evaluator = self._evaluator
-        is_exponent = self.row[:2] == Row.ALPHA_EXPONENT
         # The set was not whole when the visit began, or was written to since.
         interrupted = Signal()
         with m.If(self.learn & first):
             m.d.sync += interrupted.eq(~before.whole)
         with m.Elif(self.write & (self.accessed == visited)):
             m.d.sync += interrupted.eq(1)
+
+        # The evaluator works from the visit's first step to its last, which hands over what it has found.
+        m.submodules.evaluator = evaluator = self._evaluator
+        is_exponent = self.row[:2] == Row.ALPHA_EXPONENT
         m.d.comb += [
             evaluator.start.eq(self.learn & first),
             evaluator.channel.eq(self.channel),
@@ -233,3 +201,33 @@ class Recalibration(Component):
             self.renew.eq(self.learn & last & (self.status == Status.GOOD)),
         ]
         return m
+
+    def _schedule(self, m: Module) -> tuple[Signal, Signal, Signal]:
+        """The channel that is visited; whether this is its turn, in the first or in the last step of that."""
+        period, visit = self.config.recalibration_steps, self.visit_steps
+        until_round = Signal(range(period + 1), init=period)  # steps, counted down to below 0
+        visit_left = Signal(range(visit), init=visit - 1)  # steps after this one
+        visiting = Signal()  # there is a visit, of `visited`
+        visited = Signal.like(self.channel)
+        is_first = Signal()
+        is_last = Signal()
+        begins_round = Signal()
+        fewer_until = until_round - 1
+        m.d.comb += [begins_round.eq(fewer_until < 0), is_last.eq(visit_left == 0)]
+        with m.If(self.begin_step):
+            m.d.sync += [
+                until_round.eq(Mux(begins_round, period - 1, fewer_until)),
+                is_first.eq(begins_round | is_last),
+                visit_left.eq(Mux(begins_round | is_last, visit - 1, visit_left - 1)),
+            ]
+            with m.If(is_last):
+                m.d.sync += visited.eq(visited + 1)
+                with m.If(visited == self.channels - 1):
+                    m.d.sync += visiting.eq(0)
+            with m.If(begins_round):
+                m.d.sync += [visiting.eq(1), visited.eq(0)]
+        turn = visiting & (self.channel == visited)
+        first = Signal()
+        last = Signal()
+        m.d.comb += [first.eq(turn & is_first), last.eq(turn & is_last)]
+        return visited, first, last

@@ -21,7 +21,6 @@ __all__ = [
     "NETLISTS",
     "Family",
     "Netlist",
-    "again_netlist",
     "netlist_verilog",
     "run_tool",
     "with_cells",
@@ -83,11 +82,6 @@ def with_cells(netlist: str, family: Family) -> str:
     # The time scale is that of what the netlist stands in: these models have no delays.
     cells = re.sub(r"`timescale.*", "", cells)
     return _used(cells, netlist) + netlist
-
-
-def again_netlist(netlist: Netlist | None) -> str:
-    """What a command that repeats a bench has at its end."""
-    return f" --netlist {netlist}" if netlist else ""
 
 
 def run_tool(tool: str, arguments: list[str], folder: Path) -> str:

@@ -74,14 +74,14 @@ def identify(
 ) -> None:
     """Say what chip it is, and whether its gateware is what this installation would build."""
     from ..host.connection import Connection
-    from ..host.identification import identify_chip, identify_filter
+    from ..host.identification import identify as ask
 
     where = Connection(port, baud, simulated=simulated, config=config)
-    found = (identify_filter if design is DesignOption.CFPC else identify_chip)(where, errors)
+    identification = ask(where, design.value, status=errors)
     if as_json:
-        print(json.dumps(found.facts(), indent=2))
+        print(json.dumps(identification.facts(), indent=2))
         return
-    for line in found.describe():
+    for line in identification.describe():
         _say(line)
 
 

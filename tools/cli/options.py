@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from ...sim.build.simulators import Simulator
 
 __all__ = [
+    "BENCH_NAMES",
+    "BLOCK_NAMES",
     "DEFAULT_SIMULATOR",
     "BaudOption",
     "ConfigOption",
@@ -79,6 +81,10 @@ PortOption = Annotated[
 ]
 BaudOption = Annotated[int, typer.Option("--baud", min=9600, help="Bits a second of the serial port.")]
 DEFAULT_SIMULATOR = SimulatorName.VERILATOR
+BENCH_NAMES = ("microcircuit", "recalibration", "amplifier", "detection", "stimulation", "link", "cfpc")
+"""Keys of ``sim.blocks.BENCHES``."""
+BLOCK_NAMES = (*BENCH_NAMES, "chip")
+"""Keys of ``gateware.blocks.BLOCKS``."""
 
 
 def load_config(path: Path | None) -> ChipConfig:

@@ -1,8 +1,7 @@
-"""What a chip or a CFPC filter is, and whether its gateware is what this installation would build."""
+"""Whether a chip's gateware is what this installation would build of its configuration."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,84 +13,109 @@ from .cfpc import CfpcIdentity, CfpcLink
 from .chip import Identity
 from .connection import Connection, connected
 from .link import Transport
-from .serial import SerialTransport, find_port
 
-__all__ = ["Identification", "identify_chip", "identify_filter"]
+__all__ = ["Identification", "identify"]
 
 
 @dataclass(frozen=True)
 class Identification:
-    """What was found, beside what would be built.
+    """What a chip says of itself, beside what this installation builds.
 
     Attributes
     ----------
     found : Identity or CfpcIdentity
-        What the gateware says of itself.
-    known : bool
-        Whether it is built with the configuration that was given.
-    builds : mapping of str to str
-        Identities of what this installation builds of that configuration, by board.
+    what, geometry : str
+        Kind and version, and what there is of what; for a reader.
+    config_is_known : bool
+        The chip's configuration is the one that was given.
+    builds : dict of str to str
+        Identities of what this installation builds of it, by board; none of an unknown configuration.
     """
 
     found: Identity | CfpcIdentity
-    known: bool
-    builds: Mapping[str, str]
+    what: str
+    geometry: str
+    config_is_known: bool
+    builds: dict[str, str]
 
     @property
-    def same(self) -> list[str]:
-        """Boards for which this installation builds the gateware that was found."""
-        return [name for name, identity in self.builds.items() if identity == self.found.identity]
+    def built_for(self) -> list[str]:
+        """The boards for which this installation would build the same gateware."""
+        return [board for board, identity in self.builds.items() if identity == self.found.identity]
 
     def facts(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
-        return asdict(self.found) | {
-            "config_is_known": self.known,
-            "builds": dict(self.builds),
-            "is_built_here": bool(self.same) if self.builds else None,
+        """As plain numbers, for JSON."""
+        verdict = {
+            "config_is_known": self.config_is_known,
+            "builds": self.builds,
+            "is_built_here": bool(self.built_for) if self.builds else None,
         }
+        return asdict(self.found) | verdict
 
-    def describe(self) -> Iterator[str]:
-        """In two lines, for a reader."""
+    def describe(self) -> list[str]:
+        """In lines for a reader."""
         found = self.found
-        if isinstance(found, CfpcIdentity):
-            what = f"CFPC filter {found.version}"
-            geometry = f"{found.synapses} synapses, {found.inputs} inputs"
-        else:
-            what = f"microzone {found.version}"
-            parts = [name for name in ("recalibration", "bandpass") if getattr(found, name)]
-            geometry = (
-                f"{found.circuits} microcircuits, {found.electrodes} electrodes, "
-                f"{' and '.join(parts) or 'no recalibration'}"
-            )
-        whose = "" if self.known else " (not that of --config)"
-        yield (
-            f"{what}, identity {found.identity}, configuration {found.digest[:12]}{whose}: "
-            f"{geometry}, clock {found.clock_hz / 1e6:g} MHz"
+        whose = "" if self.config_is_known else " (not that of --config)"
+        first = (
+            f"{self.what}, identity {found.identity}, configuration {found.digest[:12]}{whose}: "
+            f"{self.geometry}, clock {found.clock_hz / 1e6:g} MHz"
         )
-        if self.same:
-            yield f"its gateware is what this installation builds for {', '.join(self.same)}"
-        elif self.builds:
+        return [first, f"its gateware {self._verdict}"]
+
+    @property
+    def _verdict(self) -> str:
+        if self.built_for:
+            return f"is what this installation builds for {', '.join(self.built_for)}"
+        if self.builds:
             listed = ", ".join(f"{identity} for {name}" for name, identity in self.builds.items())
-            yield f"its gateware is not what this installation builds of this configuration: {listed}"
-        elif self.known:
-            yield (
-                "this installation builds its configuration for no board: "
-                "its gateware is compared with nothing"
-            )
-        else:
-            yield "its gateware can be compared with what this installation builds only with its own --config"
+            return f"is not what this installation builds of this configuration: {listed}"
+        if self.config_is_known:
+            return "is compared with nothing: this installation builds its configuration for no board"
+        return "can be compared with what this installation builds only with its own --config"
 
 
-def identify_chip(where: Connection, status: Console) -> Identification:
-    """Ask a chip; parameters and errors as for ``connected``."""
+def identify(where: Connection, design: str, *, status: Console) -> Identification:
+    """Ask a chip what it is, and look at what would be built of its configuration.
+
+    Parameters
+    ----------
+    where : Connection
+    design : {"chip", "cfpc"}
+    status : rich.console.Console
+        Told of what takes long.
+
+    Raises
+    ------
+    ConfigError, LinkError, ToolError
+        As ``connected``.
+    """
+    if design == "cfpc":
+        config = CfpcConfig.load(where.config) if where.config else CfpcConfig.make()
+        filter_found = _identify_filter(config, where, status)
+        known = filter_found.digest == config.digest
+        return Identification(
+            filter_found,
+            f"CFPC filter {filter_found.version}",
+            f"{filter_found.synapses} synapses, {filter_found.inputs} inputs",
+            known,
+            _would_build(config, where, status) if known else {},
+        )
     with connected(where, status=status) as (host, _):
-        found = host.identify()
-    return _compared(found, host.config, where, status)
+        found, own = host.identify(), host.config
+    parts = [name for name in ("recalibration", "bandpass") if getattr(found, name)]
+    known = found.digest == own.digest
+    return Identification(
+        found,
+        f"microzone {found.version}",
+        f"{found.circuits} microcircuits, {found.electrodes} electrodes, "
+        f"{' and '.join(parts) or 'no recalibration'}",
+        known,
+        _would_build(own, where, status) if known else {},
+    )
 
 
-def identify_filter(where: Connection, status: Console) -> Identification:
-    """Ask a CFPC filter; parameters and errors as for ``connected``."""
-    config = CfpcConfig.load(where.config) if where.config else CfpcConfig.make()
+def _identify_filter(config: CfpcConfig, where: Connection, status: Console) -> CfpcIdentity:
+    """What a CFPC filter says of itself."""
     transport: Transport
     if where.simulated:
         if where.port is not None:
@@ -101,28 +125,25 @@ def identify_filter(where: Connection, status: Console) -> Identification:
         with status.status("verilator: building the simulation (once for each configuration)"):
             transport = SimulatedCfpc(config, baud=where.baud)
     else:
+        from .serial import SerialTransport, find_port
+
         transport = SerialTransport(where.port or find_port(), where.baud)
     try:
-        found = CfpcLink(transport, config).identify()
+        return CfpcLink(transport, config).identify()
     finally:
         transport.close()
-    return _compared(found, config, where, status)
 
 
-def _compared(
-    found: Identity | CfpcIdentity, config: ChipConfig | CfpcConfig, where: Connection, status: Console
-) -> Identification:
-    if found.digest != config.digest:
-        return Identification(found, False, {})
+def _would_build(config: ChipConfig | CfpcConfig, where: Connection, status: Console) -> dict[str, str]:
+    """Identities of what this installation builds of a configuration, by board."""
     if where.simulated:
         from ...sim.loop.simulated_board import simulated_identity
         from ...sim.loop.simulated_cfpc import simulated_cfpc_identity
 
-        identity = (
-            simulated_identity(config) if isinstance(config, ChipConfig) else simulated_cfpc_identity(config)
-        )
-        return Identification(found, True, {"simulation": identity})
+        if isinstance(config, ChipConfig):
+            return {"simulation": simulated_identity(config)}
+        return {"simulation": simulated_cfpc_identity(config)}
     from ...boards.identity import board_identities
 
     with status.status("Amaranth: elaborating what this installation builds"):
-        return Identification(found, True, board_identities(config, where.baud))
+        return board_identities(config, where.baud)
