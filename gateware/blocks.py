@@ -14,7 +14,7 @@ from typing import Any
 from amaranth.lib import wiring
 
 from ..golden_model.calibrate.default import calibrated_config
-from ..golden_model.cfpc import CfpcConfig
+from ..golden_model.cfpc.config import CfpcConfig
 from ..golden_model.chip import electrode_settings
 from ..golden_model.config import ChipConfig, ConfigError
 from .amplifier.amplifier import Amplifier
