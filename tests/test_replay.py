@@ -160,6 +160,17 @@ def test_a_lost_tick_is_a_failure() -> None:
         replay(scenarios(config, 2, seed=3, steps=50)[0], installed("cxxrtl"), verilog=text)
 
 
+def test_a_signal_without_a_value_is_a_failure() -> None:
+    """Icarus alone has such; the record could not tell them from 0."""
+    config = CONFIGS["undelayed"]
+    text, count = re.subn(
+        r"\bcommit__gated_io <= [^;]+;", "commit__gated_io <= 1'hx;", core_verilog(config, 2)
+    )
+    assert count
+    with pytest.raises(BenchFailure, match="random: a recorded signal has no known value"):
+        replay(scenarios(config, 2, seed=3, steps=50)[0], installed("icarus"), verilog=text)
+
+
 def test_a_step_of_other_cycles_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     def other(*args: Any, **options: Any) -> Design:
         design = replay_design(*args, **options)
