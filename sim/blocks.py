@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+from ..boards.family import FAMILIES
 from .benches.run_amplifier import run_amplifier
 from .benches.run_cfpc import CFPC_CONFIGS, run_cfpc
 from .benches.run_detection import DETECTION_CONFIGS, run_detection
 from .benches.run_link import LINK_CONFIGS, run_link
 from .benches.run_microcircuit import run_microcircuit, run_recalibration
 from .benches.run_stimulation import STIMULATION_CONFIGS, run_stimulation
-from .build.netlist import FAMILIES, NETLISTS
+from .build.netlist import NETLISTS
 from .replay.scenarios import CONFIGS
 
 __all__ = ["BLOCKS", "Block"]

@@ -6,10 +6,11 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from ...boards.family import FamilyName
 from ...gateware.amplifier.amplifier import Amplifier
 from ...golden_model.config import ChipConfig, ConfigError
 from ..build.kept_verilog import kept_verilog, sim_sources
-from ..build.netlist import Family, again_netlist
+from ..build.netlist import again_netlist
 from ..build.simulators import CocotbSimulator, Design, Simulator
 from ..replay.scenarios import CONFIGS
 
@@ -23,7 +24,7 @@ _SLOW_CLOCK_COMMANDS = 20
 
 
 def amplifier_design(
-    config: ChipConfig, verilog: str | None = None, *, netlist: Family | None = None
+    config: ChipConfig, verilog: str | None = None, *, netlist: FamilyName | None = None
 ) -> Design:
     """The front end with a model of each of its chips, module ``amplifier_bench``.
 
@@ -62,7 +63,7 @@ def run_amplifier(
     seed: int = 1,
     steps: int = 100,
     waves: Path | None = None,
-    netlist: Family | None = None,
+    netlist: FamilyName | None = None,
     report: Callable[[str], None] = lambda line: None,
     verilog: str | None = None,
 ) -> None:

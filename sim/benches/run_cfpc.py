@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ...boards.family import FamilyName
 from ...gateware.cfpc.filter import Cfpc
 from ...gateware.toolchain import ToolError
 from ...golden_model.cfpc import CfpcConfig
 from ...golden_model.config import ConfigError
 from ..build.kept_verilog import kept_verilog
-from ..build.netlist import Family, again_netlist
+from ..build.netlist import again_netlist
 from ..build.simulators import CocotbSimulator, Design, Simulator
 
 __all__ = ["CFPC_CONFIGS", "run_cfpc"]
@@ -82,7 +83,7 @@ def run_cfpc(
     seed: int = 1,
     steps: int = 1500,
     waves: Path | None = None,
-    netlist: Family | None = None,
+    netlist: FamilyName | None = None,
     report: Callable[[str], None] = lambda line: None,
     verilog: str | None = None,
 ) -> None:

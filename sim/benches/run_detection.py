@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ...boards.family import FamilyName
 from ...golden_model.config import ChannelDetection, ChipConfig
 from ...golden_model.detection_parameters import DetectionParameters
-from ..build.netlist import Family, again_netlist
+from ..build.netlist import again_netlist
 from ..build.simulators import CocotbSimulator, Design, Simulator
 from ..replay.detection_replay import DetectionScenario, DetectionWrite, detection_verilog, replay_detection
 
@@ -167,7 +168,7 @@ def run_detection(
     seed: int = 1,
     steps: int = 600,
     waves: Path | None = None,
-    netlist: Family | None = None,
+    netlist: FamilyName | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> None:
     """The cocotb benches of the event detection on one build of the block.

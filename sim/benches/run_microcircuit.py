@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ...boards.family import FamilyName
 from ...gateware.microcircuit.microcircuit import Timing
 from ...gateware.microcircuit.rational import RationalEvaluator
 from ...golden_model.config import ChipConfig, ConfigError
 from ..build.kept_verilog import kept_verilog
-from ..build.netlist import Family, Netlist, again_netlist
+from ..build.netlist import Netlist, again_netlist
 from ..build.simulators import CocotbSimulator, Design, Simulator
 from ..build.waves import write_save_file
 from ..replay.replay import Scenario, core_netlist, core_verilog, replay
@@ -83,7 +84,7 @@ def run_recalibration(
     seed: int = 1,
     steps: int = 1500,
     waves: Path | None = None,
-    netlist: Family | None = None,
+    netlist: FamilyName | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> None:
     """The cocotb benches of the recalibration: the evaluator by itself, then the core with steps running.

@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from ...boards.family import FamilyName
 from ...gateware.stimulation.stimulation import Stimulation
 from ...gateware.toolchain import ToolError
 from ...golden_model.config import ChipConfig, ConfigError
 from ..build.kept_verilog import kept_verilog
-from ..build.netlist import Family, again_netlist
+from ..build.netlist import again_netlist
 from ..build.simulators import CocotbSimulator, Design, Simulator
 
 __all__ = ["STIMULATION_CONFIGS", "run_stimulation"]
@@ -40,7 +41,7 @@ def run_stimulation(
     seed: int = 1,
     steps: int = 1500,
     waves: Path | None = None,
-    netlist: Family | None = None,
+    netlist: FamilyName | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> None:
     """The cocotb bench of pulse generator, interlock and blanking level, against ``Stimulator``.

@@ -9,9 +9,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ...boards.family import FamilyName
 from ...gateware import toolchain
 from ...gateware.toolchain import to_rtlil, to_verilog
-from .netlist import Family, netlist_recipe, netlist_verilog
+from .netlist import netlist_recipe, netlist_verilog
 from .simulators import cache_folder
 
 _SIM = files(__package__.rpartition(".")[0])
@@ -24,7 +25,7 @@ def sim_sources(*paths: str) -> dict[str, str]:
     return {Path(path).name: _SIM.joinpath(path).read_text(encoding="utf-8") for path in paths}
 
 
-def kept_verilog(make: Callable[[], Any], name: str, *, netlist: Family | None = None) -> str:
+def kept_verilog(make: Callable[[], Any], name: str, *, netlist: FamilyName | None = None) -> str:
     """SystemVerilog of the component that `make` makes, as module `name`; kept by the hash of its RTLIL.
 
     Parameters

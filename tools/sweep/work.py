@@ -114,11 +114,11 @@ def synthesise(job: Synthesis) -> dict[str, Any]:
     """
     from dataclasses import asdict
 
+    from ...boards.family import ICE40
     from ...boards.synthesis import microcircuit_cost
-    from ...gateware.toolchain import ToolError, find_tool, tool_version
+    from ...gateware.toolchain import ToolError
 
     try:
-        cost = asdict(microcircuit_cost(job.config))
-        return cost | {name: tool_version(find_tool(name)) for name in ("yosys", "nextpnr-ice40")}
+        return asdict(microcircuit_cost(job.config)) | ICE40.versions()
     except ToolError as error:
         return {"error": str(error)}
