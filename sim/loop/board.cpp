@@ -8,7 +8,7 @@
 //         16 bits each; cycles[64] so far; flags[32]: 1 train, 2 running, 4 armed, 8 fault; left[32], the bytes that the
 //         link has not got yet; bytes[32] and the bytes to the host; registers of each amplifier chip, 18 bytes each
 //
-// A byte takes BYTE_CYCLES on its way, in either direction.
+// A byte takes BYTE_CYCLES on its way, in either direction. Nothing is sent in the first RESET_CYCLES.
 #include "Vboard_bench.h"
 #include "verilated.h"
 
@@ -49,7 +49,7 @@ int main() {
     top.rst = 1;
     top.clk = 0;
     top.eval();
-    for (int i = 0; i < 4; i++) run_cycle();
+    for (int i = 0; i < RESET_CYCLES; i++) run_cycle();
     top.rst = 0;
     top.eval();
     cycle = 0;

@@ -36,6 +36,9 @@ def build(
     seed: Annotated[int | None, typer.Option(min=0, help="The one to place and route with.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="So many are tried, from 1 on.")] = 8,
     baud: Annotated[int | None, typer.Option(min=9600, help="Of the UART; else the board's.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Keep the netlist, and run a session over its pins (iCE40).")
+    ] = False,
     flash: Annotated[bool, typer.Option("--flash", help="Write the bitstream to the board too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,6 +53,7 @@ def build(
         design=design,
         seeds=range(1, seeds + 1) if seed is None else [seed],
         baud=baud,
+        checks=check,
         flashes=flash,
         console=errors if as_json else console,
         status=errors,
