@@ -16,6 +16,8 @@
 #include <cstdio>
 #include <vector>
 
+static const int MOST_BEGUN = 8;  // front ends that come up and fail at once, in what should be a frame
+
 template <typename T> static void put(T value) { fwrite(&value, sizeof value, 1, stdout); }
 
 int main() {
@@ -77,9 +79,11 @@ int main() {
                 words[e / CHANNELS * 32 + e % CHANNELS] = codes[n * CHIPS * CHANNELS + e];
             top.eval();
             uint16_t cathodic = 0, anodic = 0;
+            int begun = 0;
             for (int c = 0; c < FRAME_CYCLES; c++) {
                 if (top.frame && !ran) {
                     if (waits) break;
+                    if (++begun > MOST_BEGUN) return 2;
                     c = 0;
                 }
                 ran = top.running;

@@ -107,9 +107,8 @@ endmodule
 
 def pins_verilog(board: Board, chips: int) -> str:
     """Module ``pins``: the top module of a board, its pins by names that all boards have, ones being high."""
-    names = {f"stimulator {line}": line for line in STIMULATOR_LINES} | {
-        f"lamp {lamp}": lamp for lamp in LAMPS
-    }
+    names = {f"stimulator {line}": line for line in STIMULATOR_LINES}
+    names.update({f"lamp {lamp}": lamp for lamp in LAMPS})
     names |= {signal: signal.replace(" ", "_") for signal in ("emergency stop", "uart rx", "uart tx")}
     for chip in range(chips):
         names |= {f"rhd {chip} {line.replace('_', ' ')}": f"{line}[{chip}]" for line in SPI_LINES}

@@ -114,7 +114,8 @@ class SimulatedBoard:
         self._on = np.zeros((1, 2))
         self._registers: list[bytes] = []
         byte_cycles = max(round(config.time.clock_hz * _BITS_A_BYTE / baud), 1)
-        self._program = PipedProgram(Verilator().build(self._design(byte_cycles)) / PROGRAM)
+        program = Verilator().build(self._design(byte_cycles)) / PROGRAM
+        self._program = PipedProgram(program, {2: "frames begin and do not last"})
 
     def __enter__(self) -> Self:
         return self
