@@ -33,22 +33,25 @@ test-all: lint ## the slow tests too: more synthesis, every core broken on purpo
 formal: setup ## all proofs: interlocks, microcircuit, link and its queue
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m formal
 
-lint: setup ## ruff and mypy
+# The folders as the one package that they are when installed: what reads files, not imports, finds them there.
+TREE := .venv/typing
+lint: setup ## ruff, mypy, and which package may import which
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@mkdir -p .venv/typing/microzone
-	@for folder in golden_model gateware sim boards tools; do \
-	    ln -sfn ../../../$$folder .venv/typing/microzone/$$folder; done
-	MYPYPATH=.venv/typing:docs $(BIN)/mypy -p microzone -p generate
+	@rm -rf $(TREE) && mkdir -p $(TREE)/microzone
+	@ln -s $(addprefix ../../../,$(wildcard package/*) golden_model gateware sim boards tools) $(TREE)/microzone
+	MYPYPATH=$(TREE):docs $(BIN)/mypy -p microzone -p generate
+	PYTHONPATH=$(TREE) $(BIN)/lint-imports --no-cache --no-logo
 
-benchmark: setup ## steps a second of each model, in one run
+benchmark: setup ## CPU time of a start, steps a second of each model, in one run
+	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/thresholds.py
 	$(BIN)/python benchmarks/engine.py
 	$(BIN)/python benchmarks/cfpc.py
 
-synth: setup ## logic cells, DSPs and Fmax of the core on the iCE40 UP5K
-	$(BIN)/python -m microzone.boards.synthesis
+synth: setup ## logic cells, DSPs and Fmax on the iCE40 UP5K: the core, or BLOCKS="link detection"
+	$(BIN)/python -m microzone.boards.synthesis $(BLOCKS)
 
 docs: setup ## the generated parts of docs/
 	PYTHONPATH=$(DOCS) $(BIN)/python -m generate

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
-from ..golden_model.calibrate.calibration import calibrate
+from ..golden_model.calibrate.default import calibrated_config
 from ..golden_model.config import ChipConfig
-from ..golden_model.experiment.protocol import TRAINING
 from . import icebreaker, orangecrab, ulx3s
 from .family import ECP5, ICE40, Family
 from .pins import Wire, wires
@@ -76,13 +75,6 @@ class Board:
     def wires(self) -> list[Wire]:
         """Every pin that the chip uses."""
         return wires(self.platform(), self.chips)
-
-
-@cache
-def calibrated_config() -> ChipConfig:
-    """The default configuration with the recalibration of a synthetic training session."""
-    config = ChipConfig.make()
-    return calibrate(TRAINING.training(config, 1), config, training_sha256="0" * 64)
 
 
 def _icebreaker() -> Board:

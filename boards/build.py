@@ -18,6 +18,7 @@ from .board import Board
 from .designs import Configuration, design_of
 from .family import synthesise
 from .flow import DoesNotFit, Placed, Use, place
+from .identity import board_identity
 
 __all__ = ["SEEDS", "BuildReport", "build", "with_dfu_suffix"]
 
@@ -38,6 +39,8 @@ class BuildReport:
         How much of what the design has, see ``Design.contents``.
     config_digest : str
         What the design reports as its configuration.
+    identity : str
+        What it reports as its gateware, see ``board_identity``.
     baud : int
     luts, flip_flops : int
         As synthesised.
@@ -62,6 +65,7 @@ class BuildReport:
     design: str
     contents: dict[str, int]
     config_digest: str
+    identity: str
     baud: int
     luts: int
     flip_flops: int
@@ -125,7 +129,7 @@ def build(
     design.check(board, config)
     baud = board.baud if baud is None else baud
     try:
-        top = design.top(config, baud)
+        design.top(config, baud)
     except ValueError as error:
         raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from None
     for name in ("config.toml", "report.json"):
@@ -137,7 +141,8 @@ def build(
         folder = Path(name)
         progress("Amaranth: elaborating")
         # Pads and constraints are Amaranth's. Without names of source lines, equal hardware is equal text.
-        plan = board.platform().prepare(top, "top", emit_src=False)
+        identity = board_identity(board, config, baud)
+        plan = board.platform().prepare(design.top(config, baud, identity), "top", emit_src=False)
         plan.extract(folder)
         _, placing, packing, *_ = json.loads(plan.files["build_top.json"])["commands"]
         find_tool(packing[0])
@@ -158,6 +163,7 @@ def build(
         design=design.name,
         contents=design.contents(config),
         config_digest=config.digest,
+        identity=identity,
         baud=baud,
         luts=made.luts,
         flip_flops=made.flip_flops,

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import sys
 
-from ..gateware.cfpc.filter import Cfpc, CfpcTiming
+from ..gateware.blocks import BLOCKS
+from ..gateware.cfpc.filter import CfpcTiming
 from ..gateware.toolchain import ToolError
-from ..golden_model.cfpc import CfpcConfig
+from ..golden_model.cfpc.config import CfpcConfig
 from .flow import DoesNotFit
-from .synthesis import CLOCK_HZ, Cost, FewPins, synthesise_up5k
+from .synthesis import CLOCK_HZ, Cost, block_cost
 
 __all__ = ["cfpc_cost"]
 
@@ -22,7 +23,7 @@ _SIZES = (("shifted", 20), ("shifted", 26), ("shifted", 27), ("own", 20), ("own"
 
 def cfpc_cost(config: CfpcConfig) -> Cost:
     """Cost of the filter by itself; errors as :func:`synthesis.synthesise_up5k`, and ``ConfigError``."""
-    return synthesise_up5k(FewPins(Cfpc(config)))
+    return block_cost(BLOCKS["cfpc"], config)
 
 
 def main() -> None:

@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 from amaranth.hdl import Elaboratable
 
 from ..gateware.cfpc.program import CfpcTiming
-from ..golden_model.cfpc import CfpcConfig
+from ..gateware.identity import NO_IDENTITY
+from ..golden_model.cfpc.config import CfpcConfig
 from ..golden_model.config import ChipConfig, ConfigError
 from .board import Board
 from .top import CfpcTop, Top
@@ -44,8 +45,8 @@ class Design(ABC, Generic[C]):
         """The configuration where none is given."""
 
     @abstractmethod
-    def top(self, config: C, baud: int) -> Elaboratable:
-        """What the bitstream holds; ConfigError or ValueError where that cannot be made."""
+    def top(self, config: C, baud: int, identity: str = NO_IDENTITY) -> Elaboratable:
+        """What the bitstream holds, `identity` too; ConfigError or ValueError where that cannot be made."""
 
     @abstractmethod
     def contents(self, config: C) -> dict[str, int]:
@@ -73,8 +74,8 @@ class ChipDesign(Design[ChipConfig]):
     def default(self, board: Board) -> ChipConfig:
         return board.config()
 
-    def top(self, config: ChipConfig, baud: int) -> Elaboratable:
-        return Top(config, baud)
+    def top(self, config: ChipConfig, baud: int, identity: str = NO_IDENTITY) -> Elaboratable:
+        return Top(config, baud, identity)
 
     def contents(self, config: ChipConfig) -> dict[str, int]:
         amplifier = config.amplifier
@@ -104,8 +105,8 @@ class CfpcDesign(Design[CfpcConfig]):
         """Smooth pursuit."""
         return CfpcConfig.make(time={"clock_hz": board.clock_hz})
 
-    def top(self, config: CfpcConfig, baud: int) -> Elaboratable:
-        return CfpcTop(config, baud)
+    def top(self, config: CfpcConfig, baud: int, identity: str = NO_IDENTITY) -> Elaboratable:
+        return CfpcTop(config, baud, identity)
 
     def contents(self, config: CfpcConfig) -> dict[str, int]:
         timing = CfpcTiming(config)

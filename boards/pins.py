@@ -127,7 +127,9 @@ def _wires(platform: Any, name: str, number: int) -> Iterator[Wire]:
     ports = platform.request(name, number, dir="-")
     for part in resource.ios:
         if isinstance(part, Subsignal):
-            signal, pins, port = f"{whole} {part.name}", part.ios[0], getattr(ports, part.name)
+            subsignal: Any = part  # the stubs lack its name and pins
+            pins, port = subsignal.ios[0], getattr(ports, subsignal.name)
+            signal = f"{whole} {subsignal.name}"
         else:
             signal, pins, port = whole, part, ports
         # Handshake lines of an UART stay unused.

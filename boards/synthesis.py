@@ -1,12 +1,14 @@
-"""What microcircuit and chip cost on an FPGA: synthesis by Yosys, place and route by nextpnr.
+"""What blocks cost on an FPGA: synthesis by Yosys, place and route by nextpnr.
 
-``python -m microzone.boards.synthesis`` prints the table. What a whole board takes is ``boards/table.py``.
+``python -m microzone.boards.synthesis`` prints the table of microcircuit and chip, and with names of blocks
+that of these. What a whole board takes is ``boards/table.py``.
 """
 
 from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,16 +17,24 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ..gateware.chip import Chip
-from ..gateware.microcircuit.microcircuit import Microcircuit
+from ..gateware.blocks import BLOCKS, Block
+from ..gateware.component import Component
 from ..gateware.step_timer import StepTimer
 from ..gateware.toolchain import ToolError, to_rtlil
-from ..golden_model.config import ChipConfig
+from ..golden_model.config import ChipConfig, ConfigError
 from .board import calibrated_config
 from .family import ICE40, synthesise
-from .flow import place
+from .flow import DoesNotFit, place
 
-__all__ = ["Cost", "FewPins", "calibrated_config", "chip_cost", "microcircuit_cost", "synthesise_up5k"]
+__all__ = [
+    "Cost",
+    "FewPins",
+    "block_cost",
+    "calibrated_config",
+    "chip_cost",
+    "microcircuit_cost",
+    "synthesise_up5k",
+]
 
 _UNCONNECTED = ("commit", "recalibrated", "detected", "delivered")
 
@@ -53,7 +63,7 @@ class Cost:
     fmax_hz: float
 
 
-class FewPins(wiring.Component):
+class FewPins(Component):
     """A core behind four pins, so that it can be placed without a board's pin-out.
 
     Inputs come from a shift register and outputs leave by the parity of a register: nothing is optimised
@@ -77,8 +87,13 @@ class FewPins(wiring.Component):
         Flip-flops of the two registers.
     """
 
-    def __init__(self, core: wiring.Component, timer: StepTimer | None = None) -> None:
-        self._core, self._timer = core, timer
+    serial: Signal
+    enable: Signal
+    parity: Signal
+
+    def __init__(self, core: wiring.Component[Any], timer: StepTimer | None = None) -> None:
+        self._core: Any = core  # with a timer it has a `tick`
+        self._timer = timer
         self._into: list[Value] = []
         self._out_of: list[Value] = []
         for path, member, value in core.signature.flatten(core):
@@ -104,14 +119,31 @@ class FewPins(wiring.Component):
         return m
 
 
+def block_cost(block: Block, config: Any, channels: int = 1, *, dsp: bool = True) -> Cost:
+    """Cost of a block by itself, with a step timer where it takes a `tick`; see :func:`synthesise_up5k`.
+
+    Parameters
+    ----------
+    block : Block
+    config : ChipConfig or CfpcConfig, optional
+        None of a block that depends on none.
+    channels : int
+    dsp : bool
+        Multiply in DSPs.
+    """
+    component = block.component(config, channels)
+    takes_tick = ("tick", In) in [(name, port.flow) for name, port in component.signature.members.items()]
+    return synthesise_up5k(FewPins(component, StepTimer(config, CLOCK_HZ) if takes_tick else None), dsp=dsp)
+
+
 def microcircuit_cost(config: ChipConfig, channels: int = 1, *, dsp: bool = True) -> Cost:
     """Cost of the microcircuit core with its step timer; see :func:`synthesise_up5k`."""
-    return synthesise_up5k(FewPins(Microcircuit(config, channels), StepTimer(config, CLOCK_HZ)), dsp=dsp)
+    return block_cost(BLOCKS["microcircuit"], config, channels, dsp=dsp)
 
 
 def chip_cost(config: ChipConfig) -> Cost:
     """Cost of the whole chip; see :func:`synthesise_up5k`."""
-    return synthesise_up5k(FewPins(Chip(config)))
+    return block_cost(BLOCKS["chip"], config)
 
 
 def synthesise_up5k(top: FewPins, *, dsp: bool = True, seed: int = 1) -> Cost:
@@ -151,9 +183,31 @@ def synthesise_up5k(top: FewPins, *, dsp: bool = True, seed: int = 1) -> Cost:
     )
 
 
-def main() -> None:
-    """Print the cost of the core, with and without DSPs and recalibration, of more channels, of a chip."""
+def main(names: Sequence[str] = ()) -> None:
+    """Print the costs of the blocks of these names; without, of microcircuits and a chip in variants."""
+    if unknown := [name for name in names if name not in BLOCKS]:
+        raise ConfigError(f"block {unknown[0]!r}: choose from {', '.join(BLOCKS)}")
     print("iCE40 UP5K, default formats; the cells include the test wrapper's flip-flops")
+    if names:
+        _print_blocks([BLOCKS[name] for name in names])
+    else:
+        _print_variants()
+
+
+def _print_blocks(blocks: Sequence[Block]) -> None:
+    """A row a block, of its default configuration."""
+    print("block             logic cells  of wrapper  DSPs  RAMs  Fmax (MHz)")
+    for block in blocks:
+        try:
+            cost = block_cost(block, block.config())
+        except DoesNotFit as error:
+            print(f"{block.name:<16}  {error}")
+            continue
+        print("{:<16}  {:>11}  {:>10}  {:>4}  {:>4}  {:>10}".format(block.name, *_cells(cost)))
+
+
+def _print_variants() -> None:
+    """The core, with and without DSPs and recalibration, of more channels, and a chip."""
     print("core              recalibration  DSP  logic cells  of wrapper  DSPs  RAMs  Fmax (MHz)")
     default, calibrated = ChipConfig.make(), calibrated_config()
     for name, config, channels, dsp in (
@@ -167,14 +221,18 @@ def main() -> None:
         ("chip", calibrated, None, True),
     ):
         cost = chip_cost(config) if channels is None else microcircuit_cost(config, channels, dsp=dsp)
-        row: list[str | int] = [name, "yes" if config.recalibration.enabled else "no", "yes" if dsp else "no"]
-        row += [f"{cost.logic_cells}/{cost.logic_cells_available}", cost.wrapper_bits]
-        row += [cost.dsps, cost.rams, f"{cost.fmax_hz / 1e6:.1f}"]
+        row = [name, "yes" if config.recalibration.enabled else "no", "yes" if dsp else "no", *_cells(cost)]
         print("{:<16}  {:>13}  {:>3}  {:>11}  {:>10}  {:>4}  {:>4}  {:>10}".format(*row))
+
+
+def _cells(cost: Cost) -> list[str | int]:
+    """The columns of a cost."""
+    used = f"{cost.logic_cells}/{cost.logic_cells_available}"
+    return [used, cost.wrapper_bits, cost.dsps, cost.rams, f"{cost.fmax_hz / 1e6:.1f}"]
 
 
 if __name__ == "__main__":
     try:
-        main()
-    except ToolError as error:
+        main(sys.argv[1:])
+    except (ConfigError, ToolError) as error:
         sys.exit(f"error: {error}")

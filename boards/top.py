@@ -11,9 +11,10 @@ from amaranth.lib import io, wiring
 from amaranth.lib.cdc import FFSynchronizer
 
 from ..gateware.cfpc.linked import LinkedCfpc
+from ..gateware.identity import NO_IDENTITY
 from ..gateware.link.uart import Uart
 from ..gateware.linked_chip import LinkedChip
-from ..golden_model.cfpc import CfpcConfig
+from ..golden_model.cfpc.config import CfpcConfig
 from ..golden_model.config import ChipConfig
 from .pins import LAMPS, SPI_LINES, STIMULATOR_LINES
 
@@ -64,11 +65,11 @@ class LinkedTop(Elaboratable, ABC):
         wiring.connect(m, linked.tx, uart.send)
 
         def drive(port: Any, name: str, value: Value) -> None:
-            m.submodules[name] = pad = io.Buffer("o", port)
+            m.submodules[name] = pad = io.Buffer(io.Direction.Output, port)
             m.d.comb += pad.o.eq(value)
 
         def read(port: Any, name: str) -> Value:
-            m.submodules[name] = pad = io.Buffer("i", port)
+            m.submodules[name] = pad = io.Buffer(io.Direction.Input, port)
             return Value.cast(pad.i)
 
         self.wire(m, platform, drive, read)
@@ -98,6 +99,8 @@ class Top(LinkedTop):
         Its ``time.clock_hz`` is the clock of the board.
     baud : int
         Bits a second of the UART.
+    identity : str
+        What the bitstream says of itself, see ``board_identity``.
 
     Raises
     ------
@@ -105,9 +108,9 @@ class Top(LinkedTop):
         See :class:`LinkedChip` and :class:`Uart`.
     """
 
-    def __init__(self, config: ChipConfig, baud: int) -> None:
+    def __init__(self, config: ChipConfig, baud: int, identity: str = NO_IDENTITY) -> None:
         self._chips = config.amplifier.chips
-        self._chip = LinkedChip(config)
+        self._chip = LinkedChip(config, identity=identity)
         super().__init__(self._chip, "chip", config.time.clock_hz, baud)
 
     def lamps(self) -> dict[str, Value]:
@@ -140,6 +143,8 @@ class CfpcTop(LinkedTop):
         Its ``time.clock_hz`` is the clock of the board.
     baud : int
         Bits a second of the UART.
+    identity : str
+        What the bitstream says of itself, see ``board_identity``.
 
     Raises
     ------
@@ -147,8 +152,8 @@ class CfpcTop(LinkedTop):
         See :class:`LinkedCfpc` and :class:`Uart`.
     """
 
-    def __init__(self, config: CfpcConfig, baud: int) -> None:
-        self._filter = LinkedCfpc(config)
+    def __init__(self, config: CfpcConfig, baud: int, identity: str = NO_IDENTITY) -> None:
+        self._filter = LinkedCfpc(config, identity=identity)
         super().__init__(self._filter, "cfpc", config.time.clock_hz, baud)
 
     def lamps(self) -> dict[str, Value]:

@@ -6,6 +6,7 @@ of them is a warning, and warnings are errors.
 
 from __future__ import annotations
 
+import inspect
 import re
 import shutil
 from pathlib import Path
@@ -13,9 +14,17 @@ from typing import Any
 
 project = "microzone"
 root_doc = "README"
-extensions = ["myst_parser"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_static"]
 nitpicky = True
+nitpick_ignore_regex = [("py:.*", ".*")]  # types in signatures, of which most are other projects'
+
+autodoc_member_order = "groupwise"
+autodoc_typehints = "none"  # the docstrings say types, with shapes and units
+napoleon_google_docstring = False
+napoleon_use_ivar = True
+napoleon_custom_sections = [("Members", "params_style")]  # ports of a component
+napoleon_use_rtype = False
 
 myst_heading_anchors = 3  # the anchors of headings as GitHub makes them, which links rely on
 highlight_language = "none"  # indented blocks are commands, formulae and drawings; fenced ones name theirs
@@ -48,6 +57,17 @@ def _add_navigation(app: Any, name: str, source: list[str]) -> None:
         source[0] += "\n" + navigation(source[0])
 
 
+def _constructor(
+    app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
+) -> tuple[str, None] | None:
+    """What a component is made from: Amaranth's own ``__new__`` before its ``__init__`` takes anything."""
+    if what != "class" or signature is None or not signature.startswith("(*args"):
+        return None
+    _, *parameters = inspect.signature(obj.__init__).parameters.values()
+    plain = [parameter.replace(annotation=inspect.Parameter.empty) for parameter in parameters]
+    return str(inspect.Signature(plain)), None
+
+
 def _copy_index(app: Any, error: Exception | None) -> None:
     """A server, and a reader of files, look for index.html."""
     if error is None and app.builder.name == "html":
@@ -58,4 +78,5 @@ def _copy_index(app: Any, error: Exception | None) -> None:
 def setup(app: Any) -> None:
     """Called by Sphinx."""
     app.connect("source-read", _add_navigation)
+    app.connect("autodoc-process-signature", _constructor)
     app.connect("build-finished", _copy_index)

@@ -46,12 +46,12 @@ def resize(
     drop = source.fraction_bits - target.fraction_bits
     if drop > 0:
         kept = word.shift_right(drop)
-        half = word[drop - 1]
+        first_dropped = word[drop - 1]  # half of what the last bit of `kept` counts
         if rounding is Rounding.HALF_UP:
-            rounded = kept + half
+            rounded = kept + first_dropped
         elif rounding is Rounding.HALF_EVEN:
             odd = word[drop] if len(word) > drop else Const(0)
-            rounded = kept + (half & (word[: drop - 1].any() | odd))
+            rounded = kept + (first_dropped & (word[: drop - 1].any() | odd))
         else:
             rounded = kept
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from amaranth.hdl import Module, Signal
 from amaranth.lib import stream, wiring
@@ -11,10 +11,14 @@ from amaranth.lib.wiring import In, Out
 
 from ..golden_model.config import ChipConfig
 from .amplifier.amplifier import AmplifierFault
-from .chip import Chip
+from .amplifier.spi import SpiPins
+from .chip import Chip, Delivered, Detected
+from .component import Component
+from .identity import NO_IDENTITY
 from .link.link import Link
 from .link.record_fifo import RecordFifo
 from .link.telemetry import Telemetry
+from .microcircuit.ports import Commit, Recalibrated
 from .registers.file import RegisterFile
 from .stimulation.interlock import InterlockFault
 
@@ -35,12 +39,34 @@ _TO_TELEMETRY = (
 )  # fmt: skip
 
 
-class LinkedChip(wiring.Component):
+class Observed(Protocol):
+    """Outputs of :class:`Chip` under their names there: what the port `observed` has."""
+
+    running: Signal
+    frame: Signal
+    tick: Signal
+    train: Signal
+    armed: Signal
+    blanked: Signal
+    first_sample: Signal
+    overrun: Signal
+    rejected: Signal
+    amplifier_fault: Signal
+    stimulation_fault: Signal
+    detected: Detected
+    delivered: Delivered
+    commit: Commit
+    recalibrated: Recalibrated
+
+
+class LinkedChip(Component):
     """Chip, register file, telemetry and link. UART, SPI or USB take the two streams of bytes.
 
     Parameters
     ----------
     config : ChipConfig
+    identity : str
+        What the gateware says of itself, see ``identity_of``.
 
     Members
     -------
@@ -50,12 +76,16 @@ class LinkedChip(wiring.Component):
         The carrier lost or broke a byte of the present frame.
     tx : Out(stream of 8 bits)
         To the host.
-    spi, cathodic, anodic, stimulate, emergency_stop
+    spi : Out(spi_signature(chips))
+        To the amplifier chips, see :class:`Chip`.
+    cathodic, anodic, stimulate : Out(1)
+        To the stimulator, see :class:`Chip`.
+    emergency_stop : In(1)
         See :class:`Chip`.
     fault : Out(1)
         A fault of stimulation or amplifier is latched, or a step was lost.
-    observed : Out
-        Outputs of the chip that no wire needs, under their names there.
+    observed : Out(parts of :class:`Observed`)
+        Outputs of the chip that no wire needs.
 
     Raises
     ------
@@ -63,10 +93,21 @@ class LinkedChip(wiring.Component):
         If rates, clock and durations do not fit together, or a word does not fit into a register.
     """
 
-    def __init__(self, config: ChipConfig) -> None:
+    rx: stream.Interface
+    rx_error: Signal
+    tx: stream.Interface
+    spi: SpiPins
+    cathodic: Signal
+    anodic: Signal
+    stimulate: Signal
+    emergency_stop: Signal
+    fault: Signal
+    observed: Observed
+
+    def __init__(self, config: ChipConfig, *, identity: str = NO_IDENTITY) -> None:
         self.config = config
         self._chip = Chip(config)
-        self._registers = RegisterFile(config)
+        self._registers = RegisterFile(config, identity=identity)
         self._telemetry = Telemetry(config)
         members = self._chip.signature.members
         self._link, self._fifo = Link(), RecordFifo()
@@ -89,6 +130,7 @@ class LinkedChip(wiring.Component):
         m.submodules.fifo = fifo = self._fifo
         m.submodules.link = link = self._link
 
+        # Bytes to and from the link; its accesses go to the registers, theirs to the blocks' parameters.
         wiring.connect(m, wiring.flipped(self.rx), link.rx)
         wiring.connect(m, link.tx, wiring.flipped(self.tx))
         wiring.connect(m, link.bus, registers.bus)
@@ -98,9 +140,12 @@ class LinkedChip(wiring.Component):
             wiring.connect(m, getattr(registers, f"{block}_access"), getattr(chip, f"{block}_access"))
             wiring.connect(m, getattr(chip, f"{block}_readback"), getattr(registers, f"{block}_readback"))
 
-        begun = Signal()  # from then on steps are made, through outages too
+        # Steps are made from the first time that frames are taken on, through outages too.
+        begun = Signal()
         with m.If(chip.running):
             m.d.sync += begun.eq(1)
+
+        # What changes its name, or is made of more than one signal, on its way.
         m.d.comb += [
             link.rx_error.eq(self.rx_error),
             registers.good.eq(link.good),
@@ -120,6 +165,8 @@ class LinkedChip(wiring.Component):
                 | chip.overrun
             ),
         ]
+
+        # What has one name on both sides.
         m.d.comb += _copies(registers, chip, ("enable", "arm", "disarm", "heartbeat"))
         m.d.comb += _copies(chip, registers, _TO_REGISTERS)
         m.d.comb += _copies(chip, telemetry, _TO_TELEMETRY)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ..golden_model.config import ChipConfig, ConfigError
+from .component import Component
 
 __all__ = ["StepTimer"]
 
 
-class StepTimer(wiring.Component):
+class StepTimer(Component):
     """One tick each ``time.step_s`` seconds of clock.
 
     Parameters
@@ -40,6 +40,9 @@ class StepTimer(wiring.Component):
     ConfigError
         If the step is no whole number of clock cycles, or shorter than one.
     """
+
+    enable: Signal
+    tick: Signal
 
     def __init__(self, config: ChipConfig, clock_hz: float) -> None:
         period = config.time.step_s * clock_hz

@@ -13,10 +13,11 @@ import shutil
 import subprocess
 import sysconfig
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from amaranth.back import rtlil, verilog
+from amaranth.back import rtlil, verilog  # type: ignore[attr-defined]  # the stubs lack rtlil
 
 __all__ = [
     "ToolError",
@@ -73,8 +74,9 @@ def find_tool(name: str) -> str:
     return found
 
 
+@cache
 def tool_version(path: str) -> str:
-    """What ``-V`` prints as the version, such as ``0.70``; empty if it prints none."""
+    """What ``-V`` prints as the version, such as ``0.70``; empty if it prints none. Asked once a process."""
     done = subprocess.run([path, "-V"], capture_output=True, text=True)
     match = re.search(r"\d+\.\d[\w.+-]*", done.stdout + done.stderr)
     return match[0] if match else ""

@@ -18,8 +18,8 @@ from .settings import (
     CalibrationRecord,
     ChannelDetection,
     ChipSettings,
+    PulseShape,
     QuantisedParameters,
-    Shape,
 )
 
 __all__ = [
@@ -29,8 +29,8 @@ __all__ = [
     "ChipConfig",
     "ConfigError",
     "PrecisionWarning",
+    "PulseShape",
     "QuantisedParameters",
-    "Shape",
 ]
 
 

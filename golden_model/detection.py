@@ -93,23 +93,34 @@ def _divide_overload(value, bits):  # type: ignore[no-untyped-def]
     return lambda value, bits: (value + (1 << bits >> 1)) >> bits
 
 
+def _rest(electrodes: int, dtype: type[Any]) -> npt.NDArray[Any]:
+    """What each electrode remembers beside its biquads, before the first sample."""
+    fields = [("mean", dtype), ("smooth", dtype), ("long", dtype)]  # m, s, v
+    counts = [
+        ("left", np.int64),
+        ("above", np.int64),
+    ]  # samples of the refractory time left; s above threshold
+    return np.zeros(electrodes, np.dtype([*fields, *counts]))
+
+
 @numba.njit(cache=True)
 def _detect(  # type: ignore[no-untyped-def]
-    x, blanked, seen, biquads, biquad_bits, biquad_state, average, counts, bits, waits, gain, gain_bits,
+    x, blanked, seen, biquads, biquad_bits, biquad_state, states, bits, waits, gain, gain_bits,
     level, shape, limits, crossed, signals
 ):  # fmt: skip
     """Run every electrode over ``x.shape[0]`` samples, in place; the only statement of the detector.
 
-    ``average[e]`` is (m, s, v), ``counts[e]`` is (samples of the refractory time left, above), `seen` the
-    samples before these. ``bits[e]`` is (a, b, c), ``waits[e]`` is (refractory, settle). `shape` is (largest
-    shift, fraction bits to add after the filter); `limits` are those of the filter, then of the averages.
+    ``states[e]`` is one of :func:`_rest`, `seen` the samples before these. ``bits[e]`` is (a, b, c),
+    ``waits[e]`` is (refractory, settle). `shape` is (largest shift, fraction bits to add after the filter);
+    `limits` are those of the filter, then of the averages.
     """
     most_bits, align = shape
     filter_min, filter_max, state_min, state_max = limits
     masked = blanked.shape[0] > 0
     for e in range(x.shape[1]):
-        mean, smooth, long = average[e, 0], average[e, 1], average[e, 2]
-        left, above = counts[e, 0], counts[e, 1] != 0
+        state = states[e]
+        mean, smooth, long = state.mean, state.smooth, state.long
+        left, above = state.left, state.above != 0
         mean_bits, smooth_bits = min(bits[e, 0], most_bits), min(bits[e, 1], most_bits)
         long_bits = min(bits[e, 2], most_bits)
         refractory, settle = waits[e, 0], waits[e, 1]
@@ -126,11 +137,11 @@ def _detect(  # type: ignore[no-untyped-def]
                 for section in range(biquads.shape[1]):
                     b0, b1, b2 = biquads[e, section, 0], biquads[e, section, 1], biquads[e, section, 2]
                     a1, a2 = biquads[e, section, 3], biquads[e, section, 4]
-                    state = biquad_state[e, section]
-                    total = b0 * value + b1 * state[0] + b2 * state[1] - a1 * state[2] - a2 * state[3]
+                    past = biquad_state[e, section]  # the last two inputs, the last two outputs
+                    total = b0 * value + b1 * past[0] + b2 * past[1] - a1 * past[2] - a2 * past[3]
                     out = min(max(_divide(total, biquad_bits), filter_min), filter_max)
-                    state[1], state[0] = state[0], value
-                    state[3], state[2] = state[2], out
+                    past[1], past[0] = past[0], value
+                    past[3], past[2] = past[2], out
                     value = out
                 value = min(max(value * (1 << align), state_min), state_max)
                 mean += _divide(value - mean, mean_bits)
@@ -151,8 +162,11 @@ def _detect(  # type: ignore[no-untyped-def]
             if signals.shape[0] > 0:
                 signals[0, n, e], signals[1, n, e] = value, mean
                 signals[2, n, e], signals[3, n, e] = smooth, threshold
-        average[e, 0], average[e, 1], average[e, 2] = mean, smooth, long
-        counts[e, 0], counts[e, 1] = left, above
+        state.mean = mean
+        state.smooth = smooth
+        state.long = long
+        state.left = left
+        state.above = above
 
 
 class Detector(ABC, Generic[Number]):
@@ -184,7 +198,6 @@ class Detector(ABC, Generic[Number]):
     _dtype: type[Number]
     _biquads: npt.NDArray[Number]
     _biquad_state: npt.NDArray[Number]
-    _average: npt.NDArray[Number]
     _gain: npt.NDArray[Number]
     _level: npt.NDArray[Number]
 
@@ -226,8 +239,7 @@ class Detector(ABC, Generic[Number]):
     def reset(self) -> None:
         """Forget all samples; parameters that were written stay."""
         self._biquad_state = np.zeros((self.electrodes, self._biquads.shape[1], 4), self._dtype)
-        self._average = np.zeros((self.electrodes, 3), self._dtype)
-        self._counts = np.zeros((self.electrodes, 2), np.int64)
+        self._states = _rest(self.electrodes, self._dtype)
         self._seen = 0
 
     def process(
@@ -274,8 +286,8 @@ class Detector(ABC, Generic[Number]):
         crossed = np.zeros(x.shape, np.bool_)
         recorded = np.empty((len(SIGNALS) if trace else 0, *x.shape), self._dtype)
         _detect(
-            x, mask, self._seen, self._biquads, self._biquad_bits, self._biquad_state, self._average,
-            self._counts, self._bits, self._waits, self._gain, self._gain_bits, self._level, self._shape,
+            x, mask, self._seen, self._biquads, self._biquad_bits, self._biquad_state, self._states,
+            self._bits, self._waits, self._gain, self._gain_bits, self._level, self._shape,
             self._limits(), crossed, recorded,
         )  # fmt: skip
         first = self._seen

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import scipy.signal
 
 from .config import ChannelDetection, ChipConfig, ConfigError
 from .fixed import UQ, QFormat, quantize
@@ -132,7 +131,9 @@ class DetectionParameters:
                 f"detection bandpass_hz = {band[0]:g} to {band[1]:g}: limit at {self.rate_hz:g} Hz is "
                 f"{self.rate_hz / 2:g}"
             )
-        sections = scipy.signal.butter(_BANDPASS_ORDER, band, "bandpass", fs=self.rate_hz, output="sos")
+        from scipy.signal import butter  # a second to load, for band-passes alone
+
+        sections = butter(_BANDPASS_ORDER, band, "bandpass", fs=self.rate_hz, output="sos")
         return np.asarray(np.delete(sections, 3, axis=1))
 
     # --- raw words ----------------------------------------------------------------------------

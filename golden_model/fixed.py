@@ -30,13 +30,13 @@ _PATTERN = re.compile(r"\s*([SU])Q\(\s*(\d+)\s*,\s*(\d+)\s*\)\s*")
 class Rounding(enum.Enum):
     """What becomes of the bits below the new LSB.
 
-    ======== ====== ===== ===== ====== ======
-    mode      -1.5   -0.5   0.5   1.5    2.25
-    ======== ====== ===== ===== ====== ======
-    HALF_UP   -1      0     1     2      2
-    HALF_EVEN -2      0     0     2      2
-    FLOOR     -2     -1     0     1      2
-    ======== ====== ===== ===== ====== ======
+    ========= ====== ===== ===== ====== ======
+    mode       -1.5   -0.5   0.5   1.5    2.25
+    ========= ====== ===== ===== ====== ======
+    HALF_UP    -1      0     1     2      2
+    HALF_EVEN  -2      0     0     2      2
+    FLOOR      -2     -1     0     1      2
+    ========= ====== ===== ===== ====== ======
     """
 
     HALF_UP = "half-up"
@@ -237,7 +237,8 @@ def resize(
 
 def to_real(raw: npt.ArrayLike, fmt: QFormat) -> Any:
     """Raw words to real values (float64, exact up to 53 bits); a Python float for a scalar."""
-    value = np.ldexp(np.asarray(raw).astype(np.float64), -fmt.fraction_bits)
+    value = np.asarray(raw).astype(np.float64)
+    np.ldexp(value, -fmt.fraction_bits, out=value)
     return float(value) if value.ndim == 0 else value
 
 

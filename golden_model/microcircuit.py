@@ -41,7 +41,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numba
 import numpy as np
@@ -49,11 +49,13 @@ import numpy.typing as npt
 
 from .config import ChipConfig
 from .fixed import to_real
-from .recalibration import Outcome, Recalibration, RecalibrationFixed, RecalibrationFloat
+from .recalibration import CYCLES_PER_CHANNEL, Outcome, Recalibration, RecalibrationFixed, RecalibrationFloat
 
 __all__ = [
     "CYCLES_PER_CHANNEL",
     "SIGNALS",
+    "Constants",
+    "Delays",
     "Microcircuit",
     "MicrocircuitFixed",
     "MicrocircuitFloat",
@@ -61,9 +63,6 @@ __all__ = [
 ]
 
 Number = TypeVar("Number", np.float64, np.int64)
-
-CYCLES_PER_CHANNEL = 4
-"""Clock cycles that the gateware takes for one channel's step."""
 
 SIGNALS = {
     "age": 1,
@@ -84,6 +83,56 @@ _INDEX = {name: index for index, name in enumerate(SIGNALS)}
 _AGE, _ACTIVE, _TRACE, _PLASTICITY, _DELAYED, _GATED, _WEIGHT, _SCALED, _BELOW, _CR, _INHIBITION = range(
     len(SIGNALS)
 )
+
+
+class Delays(NamedTuple):
+    """Durations of the step, in steps.
+
+    Attributes
+    ----------
+    trace : int
+        K: of the trace, and of an inhibitory pulse.
+    eligibility : int
+        D of the plasticity trace (process 7).
+    inhibition : int
+        D of the inhibition (process 5), at least 1.
+    """
+
+    trace: int
+    eligibility: int
+    inhibition: int
+
+
+class Constants(NamedTuple, Generic[Number]):
+    """What stays the same in all steps: real values, or raw words.
+
+    Attributes
+    ----------
+    start, slope : Number
+        τ0, and the fall of the trace a step.
+    theta : Number
+        θ on the scale of w·T.
+    low, high : Number
+        Lowest and highest w.
+    """
+
+    start: Number
+    slope: Number
+    theta: Number
+    low: Number
+    high: Number
+
+
+_STATE = np.dtype(
+    [
+        ("age", np.int64),
+        ("pulse_left", np.int64),  # steps left of the inhibitory pulse
+        ("below", np.int64),  # B of the last step
+        ("active_slot", np.int64),  # position in the ring of delayed `active`
+        ("inhibition_slot", np.int64),  # position in the ring of delayed inhibition
+    ]
+)
+"""What a channel remembers beside w and its rings."""
 
 
 @dataclass(frozen=True)
@@ -110,21 +159,22 @@ class Response(Generic[Number]):
 
 @numba.njit(cache=True)
 def _advance(  # type: ignore[no-untyped-def]
-    pn, io, weight, potentiation, depression, flags, active_ring, inhibition_ring,
-    shape, constants, cr_out, weight_out, signals,
+    pn, io, weight, potentiation, depression, states, active_ring, inhibition_ring,
+    delays, constants, cr_out, weight_out, signals,
 ):  # fmt: skip
     """Advance every channel by ``pn.shape[0]`` steps, in place; the only statement of the step.
 
-    ``flags[c]`` is (age, steps left of the pulse, B of the last step, position in each ring). A ring holds
-    the last D values of a delayed signal: read, then overwritten in the same step.
+    ``states[c]`` is a :data:`_STATE`. A ring holds the last D values of a delayed signal: read, then
+    overwritten in the same step.
     """
-    trace_steps, delay, noi_delay = shape
+    trace_steps, delay, noi_delay = delays
     start, slope, theta, low, high = constants
     zero = start - start
     traced = signals.shape[0] > 0
     for c in range(pn.shape[1]):
-        age, left, below_before = flags[c, 0], flags[c, 1], flags[c, 2]
-        p, q = flags[c, 3], flags[c, 4]
+        state = states[c]
+        age, left, below_before = state.age, state.pulse_left, state.below
+        p, q = state.active_slot, state.inhibition_slot
         w = weight[c]
         for k in range(pn.shape[0]):
             # 1 trace
@@ -179,11 +229,11 @@ def _advance(  # type: ignore[no-untyped-def]
                 signals[_CR, k, c] = fires
                 signals[_INHIBITION, k, c] = inhibits
         weight[c] = w
-        flags[c, 0] = age
-        flags[c, 1] = left
-        flags[c, 2] = below_before
-        flags[c, 3] = p
-        flags[c, 4] = q
+        state.age = age
+        state.pulse_left = left
+        state.below = below_before
+        state.active_slot = p
+        state.inhibition_slot = q
 
 
 class Microcircuit(ABC, Generic[Number]):
@@ -203,10 +253,8 @@ class Microcircuit(ABC, Generic[Number]):
         :class:`MicrocircuitFloat`, raw words in their formats in :class:`MicrocircuitFixed`.
     recalibration : Recalibration or None
         What changes δp and δd in between, where the configuration has it enabled.
-    delays : (int, int, int)
-        K, D of the plasticity trace, D of the inhibition; in steps.
-    constants : tuple
-        τ0, its fall a step, θ on the scale of w·T, lowest and highest w.
+    delays : Delays
+    constants : Constants
 
     Raises
     ------
@@ -218,7 +266,7 @@ class Microcircuit(ABC, Generic[Number]):
     weight: npt.NDArray[Number]
     potentiation: npt.NDArray[Number]
     depression: npt.NDArray[Number]
-    constants: tuple[Number, ...]
+    constants: Constants[Number]
     _initial: tuple[Number, Number, Number]
 
     def __init__(self, config: ChipConfig, channels: int = 1) -> None:
@@ -226,17 +274,17 @@ class Microcircuit(ABC, Generic[Number]):
             raise ValueError(f"channels = {channels}: at least 1")
         self.config = config
         self.channels = channels
-        self.delays = (config.trace_steps, config.eligibility_delay_steps, config.noi_delay_steps)
+        self.delays = Delays(config.trace_steps, config.eligibility_delay_steps, config.noi_delay_steps)
         self.constants, self._initial = self._parameters(config)
         words = config.quantised
-        self._shifts = (words.potentiation_shift, words.depression_shift)
+        self._potentiation_shift, self._depression_shift = words.potentiation_shift, words.depression_shift
         self.recalibration = self._recalibration() if config.recalibration.enabled else None
         self.reset()
 
     @staticmethod
     @abstractmethod
-    def _parameters(config: ChipConfig) -> tuple[tuple[Number, ...], tuple[Number, Number, Number]]:
-        """(τ0, slope, θ, lowest w, highest w) and the initial (w, δp, δd)."""
+    def _parameters(config: ChipConfig) -> tuple[Constants[Number], tuple[Number, Number, Number]]:
+        """The constants, and the initial (w, δp, δd)."""
 
     @abstractmethod
     def _recalibration(self) -> Recalibration[Number]:
@@ -258,11 +306,10 @@ class Microcircuit(ABC, Generic[Number]):
         self.weight, self.potentiation, self.depression = (
             np.full(self.channels, value) for value in self._initial
         )
-        trace_steps, delay, noi_delay = self.delays
-        self._flags = np.zeros((self.channels, 5), np.int64)
-        self._flags[:, 0] = trace_steps
-        self._active_ring = np.zeros((self.channels, max(delay, 1)), np.bool_)
-        self._inhibition_ring = np.zeros((self.channels, noi_delay), np.bool_)
+        self._states = np.zeros(self.channels, _STATE)
+        self._states["age"] = self.delays.trace
+        self._active_ring = np.zeros((self.channels, max(self.delays.eligibility, 1)), np.bool_)
+        self._inhibition_ring = np.zeros((self.channels, self.delays.inhibition), np.bool_)
 
     def step(self, pn: npt.ArrayLike, io: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """One step of every channel.
@@ -333,7 +380,7 @@ class Microcircuit(ABC, Generic[Number]):
             _advance(
                 first[part], second[part],
                 self.weight, *self.plasticity(),
-                self._flags, self._active_ring, self._inhibition_ring,
+                self._states, self._active_ring, self._inhibition_ring,
                 self.delays, self.constants, cr[part], weight[part], signals[:, part],
             )  # fmt: skip
             if self.recalibration is not None:
@@ -353,12 +400,12 @@ class MicrocircuitFloat(Microcircuit[np.float64]):
     @staticmethod
     def _parameters(config: ChipConfig) -> Any:
         limits = config.formats.weight
-        constants = (
-            config.trace.start,
-            config.trace_slope,
-            config.threshold.level,
-            limits.min,
-            limits.max,
+        constants = Constants(
+            start=np.float64(config.trace.start),
+            slope=np.float64(config.trace_slope),
+            theta=np.float64(config.threshold.level),
+            low=np.float64(limits.min),
+            high=np.float64(limits.max),
         )
         plasticity = config.plasticity
         return constants, (config.weight.initial, plasticity.potentiation, plasticity.depression)
@@ -385,12 +432,12 @@ class MicrocircuitFixed(Microcircuit[np.int64]):
     @staticmethod
     def _parameters(config: ChipConfig) -> Any:
         words, limits = config.quantised, config.formats.weight
-        constants = (
-            np.int64(words.trace_start),
-            np.int64(words.trace_slope),
-            np.int64(words.threshold << words.threshold_shift),
-            np.int64(limits.raw_min),
-            np.int64(limits.raw_max),
+        constants = Constants(
+            start=np.int64(words.trace_start),
+            slope=np.int64(words.trace_slope),
+            theta=np.int64(words.threshold << words.threshold_shift),
+            low=np.int64(limits.raw_min),
+            high=np.int64(limits.raw_max),
         )
         initial = (
             np.int64(words.weight_initial),
@@ -403,7 +450,7 @@ class MicrocircuitFixed(Microcircuit[np.int64]):
         return RecalibrationFixed(self.config, self.channels)
 
     def plasticity(self) -> Any:
-        return self.potentiation << self._shifts[0], self.depression << self._shifts[1]
+        return self.potentiation << self._potentiation_shift, self.depression << self._depression_shift
 
     @property
     def weight_real(self) -> npt.NDArray[np.float64]:

@@ -41,6 +41,7 @@ from .fixed import QFormat, Rounding, quantize, resize, to_real
 from .settings import ChipSettings
 
 __all__ = [
+    "CYCLES_PER_CHANNEL",
     "LEAST_DETERMINANT",
     "ROWS",
     "Outcome",
@@ -67,8 +68,8 @@ WORK_CYCLES = 512
 """Clock cycles that the evaluator may take for a channel at the very most."""
 _OVERHEAD_CYCLES = 64
 """Cycles of an evaluation beside those a bit: eleven words loaded, each perhaps held up by an access."""
-_SLOT_CYCLES = 4
-"""Cycles of a channel in a step of the gateware."""
+CYCLES_PER_CHANNEL = 4
+"""Clock cycles that the gateware takes for one channel's step."""
 SIGNIFICANT_BITS = 12
 """A determinant needs more to count: it is off by up to 3 LSB, and δp and δd shall not be by 0.1 %."""
 LEAST_DETERMINANT = 1 << SIGNIFICANT_BITS
@@ -78,9 +79,9 @@ LEAST_DETERMINANT = 1 << SIGNIFICANT_BITS
 def visit_steps(channels: int) -> int:
     """V: steps for which the shared evaluator stays with one of `channels` channels.
 
-    It has the cycles of all but the first step of its visit, at least 4 a channel each.
+    It has the cycles of all but the first step of its visit, at least CYCLES_PER_CHANNEL a channel each.
     """
-    return 1 + math.ceil(WORK_CYCLES / (_SLOT_CYCLES * channels))
+    return 1 + math.ceil(WORK_CYCLES / (CYCLES_PER_CHANNEL * channels))
 
 
 class Status(enum.IntEnum):

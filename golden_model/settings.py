@@ -21,8 +21,8 @@ __all__ = [
     "CalibrationRecord",
     "ChannelDetection",
     "ChipSettings",
+    "PulseShape",
     "QuantisedParameters",
-    "Shape",
 ]
 
 
@@ -175,7 +175,7 @@ class Electrodes(Section):
     io: tuple[Electrode, ...] = Field(default=(1,), min_length=1)
 
 
-class Shape(StrEnum):
+class PulseShape(StrEnum):
     """Of a stimulation pulse: one phase that triggers a stimulator, or two of opposite sign."""
 
     MONOPHASIC = "monophasic"
@@ -197,7 +197,7 @@ class Stimulation(Section):
     rate_hz: Real = Field(default=80.0, gt=0)
     width_s: Real = Field(default=1e-4, gt=0)
     duration_s: Real = Field(default=0.15, gt=0)
-    shape: Shape = Shape.BIPHASIC
+    shape: PulseShape = PulseShape.BIPHASIC
     interphase_s: Real = Field(default=5e-5, ge=0)
     watchdog_s: Real = Field(default=1.0, gt=0)
     limits: Limits = Limits()

@@ -27,7 +27,7 @@ from typing import overload
 import numpy as np
 import numpy.typing as npt
 
-from .config import BlankingMode, ChipConfig, ConfigError, Shape
+from .config import BlankingMode, ChipConfig, ConfigError, PulseShape
 
 __all__ = [
     "LATENCY",
@@ -66,7 +66,7 @@ class TrainSettings:
         Between the two phases.
     pulses : int
         Of a train.
-    shape : Shape
+    shape : PulseShape
     blank_mode : BlankingMode
     blank_fixed : int
         From the train's start.
@@ -79,7 +79,7 @@ class TrainSettings:
     width_anodic: int
     gap: int
     pulses: int
-    shape: Shape
+    shape: PulseShape
     blank_mode: BlankingMode
     blank_fixed: int
     guard_before: int
@@ -88,7 +88,9 @@ class TrainSettings:
     @property
     def pulse(self) -> int:
         """From a pulse's start to the end of its last phase."""
-        return self.width if self.shape is Shape.MONOPHASIC else self.width + self.gap + self.width_anodic
+        return (
+            self.width if self.shape is PulseShape.MONOPHASIC else self.width + self.gap + self.width_anodic
+        )
 
     @property
     def duration(self) -> int:
@@ -215,7 +217,7 @@ class StimulationTiming:
         def limit(name: str, value: int, limit: int, why: str) -> str:
             return f"{_FIELDS[name]}: {value} cycles ({value / clock:g} s), limit is {limit} ({why})"
 
-        biphasic = settings.shape is Shape.BIPHASIC
+        biphasic = settings.shape is PulseShape.BIPHASIC
         if not 1 <= settings.width <= self.width_limit:
             yield limit("width", settings.width, self.width_limit, "stimulation.limits.width_s")
         if biphasic and settings.width != settings.width_anodic:
@@ -260,7 +262,7 @@ class _Train:
         """Starts and ends of each output's phases."""
         settings, starts = self.settings, self.starts
         anodic = starts + settings.width + settings.gap
-        if settings.shape is Shape.MONOPHASIC:
+        if settings.shape is PulseShape.MONOPHASIC:
             anodic = anodic[:0]
         anodic = anodic[anodic < self.stop]
         return {

@@ -99,6 +99,7 @@ class FakeDevice:
     session: Session | None = None
     seed: int = 1
     capacity: int = CAPACITY
+    protocol: int = 1
 
     def __post_init__(self) -> None:
         self.rng = np.random.default_rng(self.seed)
@@ -341,6 +342,7 @@ class FakeDevice:
             "DETECTIONS": 0,
             "RESPONSES": 0,
         }
+        words |= {"PROTOCOL": self.protocol, "IDENTITY[0]": 0x01234567, "IDENTITY[1]": 0x89ABCDEF}
         words |= {f"CONFIG_HASH[{i}]": int(config.digest[8 * i : 8 * i + 8], 16) for i in range(8)}
         return words[name]
 

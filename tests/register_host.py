@@ -274,6 +274,7 @@ class Reference:
             return Status.OK, self.closed << 6
         digits = PLAIN.digest
         constants = {"MAGIC": 0x6D7A6F6E, "CLOCK_HZ": 24_000_000, "GEOMETRY": 0x201, "VERSION": 0x100}
+        constants["PROTOCOL"] = 1
         constants |= {f"CONFIG_HASH[{at}]": int(digits[8 * at :][:8], 16) for at in range(8)}
         return Status.OK, constants.get(name, 0)
 

@@ -201,31 +201,40 @@ SCHEDULE = {
     "every write interrupts": ("self.write & (self.accessed == visited)", "self.write"),
 }
 EVALUATOR = {
-    "products are not rounded": ("Mux(load == _Load.TOTAL, half, 0)", "0"),
-    "quotients are not rounded": ("Cat(fits & ~too_large, quotient)", "Cat(Const(0, 1), quotient)"),
-    "large quotients wrap": ("shifts.eq(~(at_end | too_large))", "shifts.eq(~at_end)"),
+    "products are not rounded": ("Mux(words.load == _Load.TOTAL, rounding, 0)", "0"),
+    "quotients are not rounded": ("Cat(rounding, quotient)", "Cat(Const(0, 1), quotient)"),
+    "large quotients wrap": (
+        "shifts.eq(~(remaining.at_end | quotient.too_large))",
+        "shifts.eq(~remaining.at_end)",
+    ),
     "a rate at the limit is refused": ("~below(whole_rate, high + 1)", "~below(whole_rate, high)"),
     "the least determinant is refused": ("(result, LEAST_DETERMINANT)", "(result, LEAST_DETERMINANT + 1)"),
     "a negative numerator passes": ("with m.If(result < 0):", "with m.If(0):"),
     "exponents are added": ("inverts.eq(load == _Load.BETA_EXPONENT)", "inverts.eq(0)"),
     "a divisor is not aligned": ("with m.If(~fits):", "with m.If(1):"),
-    "a detection in each step passes for no step": ("(is_rate & left[2])", "(is_rate & left[0])"),
-    "a rate beyond full scale passes": ("with m.If(highest_rate | below(", "with m.If(below("),
+    "a detection in each step passes for no step": (
+        "(words.is_rate & remaining.left[2])",
+        "(words.is_rate & remaining.left[0])",
+    ),
+    "a rate beyond full scale passes": ("with m.If(too_high | below(", "with m.If(below("),
 }
 # What shows only where the evaluator's memory is borrowed again and again, or in the longest evaluation: its own
 # bench does so.
 LOANS = {
-    "0 is divided": ("m.If((load == _Load.DETERMINANT) & ~fits)", "m.If(0)"),
-    "a loan of the memory is not waited for": ("reads.eq(~self.lend & ~self.write)", "reads.eq(~self.write)"),
-    "a total is lost beside a write": ("keeps.eq(~self.write & (", "keeps.eq(1 & ("),
+    "0 is divided": ("m.If((load == _Load.DETERMINANT) & ~adder.fits)", "m.If(0)"),
+    "a loan of the memory is not waited for": (
+        "reads.eq(~evaluator.lend & ~evaluator.write)",
+        "reads.eq(~evaluator.write)",
+    ),
+    "a total is lost beside a write": ("keeps.eq(~evaluator.write & (", "keeps.eq(1 & ("),
 }
 MUTATIONS = {name: (microcircuit, *change) for name, change in (PROCESSES | HANDSHAKES).items()} | {
     name: (event_banks, *change) for name, change in BANKS.items()
 }
 WAITS = {
     "steps wait for the evaluator": (
-        'm.d.comb += scale.eq(1)\n                m.next = "THRESHOLD"',
-        "m.d.comb += scale.eq(1)\n                with m.If(recalibration._evaluator.done):\n"
+        'm.d.comb += walk.scale.eq(1)\n                m.next = "THRESHOLD"',
+        "m.d.comb += walk.scale.eq(1)\n                with m.If(port.recalibration._evaluator.done):\n"
         '                    m.next = "THRESHOLD"',
     ),
 }

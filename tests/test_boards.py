@@ -114,7 +114,7 @@ def test_every_port_of_the_top_is_constrained(name: str) -> None:
 class StandIn(wiring.Component):
     """In place of the chip: drives every output from an input of its own, and shows what comes in."""
 
-    def __init__(self, config: ChipConfig) -> None:
+    def __init__(self, config: ChipConfig, *, identity: str) -> None:
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),
@@ -380,7 +380,7 @@ def pretend(monkeypatch: pytest.MonkeyPatch, folder: Path, results: list[float |
 class Toy(Elaboratable):
     """A counter behind the pins of a board, with a memory."""
 
-    def __init__(self, config: ChipConfig, baud: int) -> None:
+    def __init__(self, config: ChipConfig, baud: int, identity: str) -> None:
         pass
 
     def elaborate(self, platform: Any) -> Module:

@@ -12,15 +12,14 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, Events, MicrocircuitFloat
 from microzone.golden_model.calibrate.calibration import (
-    Goals,
     calibrate,
     check_working_range,
     coefficients,
     residual,
     solve,
 )
+from microzone.golden_model.calibrate.goals import CalibrationError, Goals
 from microzone.golden_model.calibrate.plasticity_events import (
-    CalibrationError,
     PlasticityEvents,
     eligible_steps,
     plasticity_events,

@@ -152,7 +152,7 @@ def test_bad_frames_and_refused_accesses_change_nothing(cable: SimulatedCfpc) ->
     cable.write(good[:9] + b"\x7d\x7e" + rng.bytes(200) + b"\x7d\x7e")
     cable.write(encode(Request(78, 9, address, 2, (1, 2)).payload()))
     cable.read(0.05)
-    for wrong_address in (0x0040, 0x0012, address + 12, 0x8000, 0xC000 + 4 * 5, 0xFFFC, 0xC002):
+    for wrong_address in (0x004C, 0x0012, address + 12, 0x8000, 0xC000 + 4 * 5, 0xFFFC, 0xC002):
         for refused in (
             lambda at=wrong_address: link.read_many(at, 1),
             lambda at=wrong_address: link.write_many(at, [1]),

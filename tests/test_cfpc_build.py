@@ -37,7 +37,7 @@ SMALL = CfpcConfig.make(bases={"count": 5, "spacing_s": 0.03})
 class StandIn(wiring.Component):
     """In place of the filter: a pattern on its lamps; bytes come back, changed by `rx_error`."""
 
-    def __init__(self, config: CfpcConfig) -> None:
+    def __init__(self, config: CfpcConfig, *, identity: str) -> None:
         lamps = {name: Out(1) for name in ("alive", "learning", "saturated")}
         bytes_ = {"rx": In(stream.Signature(8)), "rx_error": In(1), "tx": Out(stream.Signature(8))}
         super().__init__(bytes_ | lamps)
@@ -140,7 +140,7 @@ def test_what_does_not_suit_a_board_is_refused(config: CfpcConfig, message: str,
 class Toy(Elaboratable):
     """A lamp that blinks."""
 
-    def __init__(self, config: CfpcConfig, baud: int) -> None:
+    def __init__(self, config: CfpcConfig, baud: int, identity: str) -> None:
         assert isinstance(config, CfpcConfig)
 
     def elaborate(self, platform: Any) -> Module:

@@ -239,7 +239,7 @@ def test_weights_are_read_and_written_between_steps() -> None:
 
 MUTANTS = {
     "no half before the shift": ("(word + (1 << (drop - 1)) if half_up else word) >> drop", "word >> drop"),
-    "changes of w are always rounded": ("update_shift, half_up, -_FAR", "update_shift, True, -_FAR"),
+    "changes of w are always rounded": ("shifts.update, model.half_up, -_FAR", "shifts.update, True, -_FAR"),
     "o from the weights after learning": (
         "        total += weights[j] * basis_line[where]\n        if not frozen:",
         "        late = weights[j]\n        if not frozen:",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ from microzone.gateware.toolchain import ToolError, to_verilog
 from microzone.golden_model.cfpc import AdaptiveFilterFixed, CfpcConfig, Course, Trial, run_trials
 from microzone.golden_model.cfpc.fixed_filter import Steps
 from microzone.golden_model.config import ConfigError
-from microzone.sim.benches.run_cfpc import CFPC_CONFIGS, run_cfpc
+from microzone.sim.benches.cfpc import CFPC_CONFIGS
+from microzone.sim.blocks import BENCHES
 from microzone.sim.build.simulators import SIMULATORS, BenchFailure, CocotbSimulator
 from microzone.sim.loop.cfpc_loop import AdaptiveFilterRtl
 from numpy.testing import assert_array_equal
@@ -37,14 +39,17 @@ from support import changed, no_collisions
 
 CFPC = {
     "a basis is a spacing further back": ("length - spacing, -spacing", "length - spacing + 1, 1 - spacing"),
-    "the line moves on after the last synapse": ("(visit & ~last_synapse) if", "visit if"),
-    "frozen weights learn": ("Mux(frozen, before,", "Mux(0, before,"),
-    "a freeze of any sample counts": ("frozen.eq(self.freeze)", "frozen.eq(frozen | self.freeze)"),
+    "the line moves on after the last synapse": ("(visit & ~step.last_synapse) if", "visit if"),
+    "frozen weights learn": ("Mux(step.frozen, before,", "Mux(0, before,"),
+    "a freeze of any sample counts": ("frozen.eq(self.freeze)", "frozen.eq(step.frozen | self.freeze)"),
     "the error of the first sample counts": (
         "error.eq(given.error)",
-        "error.eq(Mux(self.busy, error, given.error))",
+        "error.eq(Mux(self.busy, step.error, given.error))",
     ),
-    "o drops a bit too few": ("weight.fraction_bits, signal)", "weight.fraction_bits - 1, signal)"),
+    "o drops a bit too few": (
+        "weight.fraction_bits, words.signal)",
+        "weight.fraction_bits - 1, words.signal)",
+    ),
 }
 FORWARD = {
     "one bank of states": ("bank.eq(~bank)", "bank.eq(bank)"),
@@ -81,6 +86,8 @@ SCHEDULE = {
 }
 
 
+BENCH = BENCHES["cfpc"]
+
 # What shows at the ports only, and in which test of the bench.
 PORTS = {
     "an answer is overwritten": (
@@ -96,11 +103,11 @@ PORTS = {
         "steps_and_accesses_take_turns: 0 accesses between two steps",
     ),
     "synapses that do not exist are read": (
-        ("Mux(exists, factor.data, 0)", "factor.data"),
+        ("Mux(exists, factor, 0)", "factor"),
         r"unknown_synapses: answer to .*0xffffff \(-.*\), expected 0x000000 \(0\)",
     ),
     "the weights are not cleared": (
-        ("learnt.en.eq(write | initialise |", "learnt.en.eq(write |"),
+        ("learnt.en.eq(step.write | step.initialise |", "learnt.en.eq(step.write |"),
         r"answer to Access.*, expected 0x000000 \(0\)",
     ),
 }
@@ -287,7 +294,7 @@ def usable(name: str) -> CocotbSimulator:
 def test_the_bench_passes(name: str) -> None:
     told: list[str] = []
     steps = 300 if name == "default" else 3000
-    run_cfpc(usable("verilator"), config_name=name, seed=3, steps=steps, report=told.append)
+    BENCH.run(usable("verilator"), config_name=name, seed=3, steps=steps, report=told.append)
     assert told
 
 
@@ -296,7 +303,7 @@ def test_the_bench_passes(name: str) -> None:
     ["general", *(pytest.param(n, marks=pytest.mark.slow) for n in CFPC_CONFIGS if n != "general")],
 )
 def test_the_bench_passes_on_icarus(name: str) -> None:
-    run_cfpc(usable("icarus"), config_name=name, seed=4, steps=60)
+    BENCH.run(usable("icarus"), config_name=name, seed=4, steps=60)
 
 
 @pytest.mark.slow
@@ -305,7 +312,7 @@ def test_the_bench_finds_a_broken_port(name: str) -> None:
     with mutant(name) as kind:
         verilog = to_verilog(kind(CFPC_CONFIGS["default"]), "cfpc")
     with pytest.raises(BenchFailure, match=PORTS[name][1]):
-        run_cfpc(usable("icarus"), steps=150, verilog=verilog)
+        replace(BENCH, emit=lambda *_: verilog).run(usable("icarus"), steps=150)
 
 
 def test_the_bench_says_where_and_how_to_see_it_again() -> None:
@@ -316,16 +323,16 @@ def test_the_bench_says_where_and_how_to_see_it_again() -> None:
         r"\(\S+\); seed \d+; microzone sim cfpc --simulator icarus --config default --seed 7 --steps 40$"
     )
     with pytest.raises(BenchFailure, match=where):
-        run_cfpc(usable("icarus"), seed=7, steps=40, verilog=verilog)
+        replace(BENCH, emit=lambda *_: verilog).run(usable("icarus"), seed=7, steps=40)
 
 
 def test_what_the_bench_does_not_have_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="configuration 'none': choose from default, general"):
-        run_cfpc(SIMULATORS["icarus"], config_name="none")
+        BENCH.run(SIMULATORS["icarus"], config_name="none")
     with pytest.raises(ConfigError, match="--waves: the bench of the adaptive filter records none"):
-        run_cfpc(SIMULATORS["icarus"], waves=tmp_path)
+        BENCH.run(SIMULATORS["icarus"], waves=tmp_path)
     with pytest.raises(ToolError, match="cxxrtl: does not run cocotb; take verilator or icarus"):
-        run_cfpc(SIMULATORS["cxxrtl"])
+        BENCH.run(SIMULATORS["cxxrtl"])
 
 
 # --- the loop in Verilator ---------------------------------------------------------------------------

@@ -363,25 +363,25 @@ def test_registers(check: Callable[..., None], name: str) -> None:
 
 
 MUTANTS: dict[str, tuple[str, str, Callable[..., None], CfpcConfig]] = {
-    "a step does not wait for the record": ("(stepping | telling)", "stepping", check_order, SHIFTED),
-    "a step does not wait for the one before": ("(stepping | telling)", "telling", check_order, SHIFTED),
-    "a reset waits for nothing": ("acts & bus.write & (", "is_error & bus.write & (", check_order, SHIFTED),
-    "OUTPUT does not wait": ("is_output & ~bus.write & stepping", "0", check_order, SHIFTED),
-    "o is told unasked": ("telling.eq(tell)", "telling.eq(1)", check_steps, SHIFTED),
+    "a step does not wait for the record": ("(step.stepping | step.telling)", "step.stepping", check_order, SHIFTED),
+    "a step does not wait for the one before": ("(step.stepping | step.telling)", "step.telling", check_order, SHIFTED),
+    "a reset waits for nothing": ("address.waits & bus.write & (", "address.is_error & bus.write & (", check_order, SHIFTED),
+    "OUTPUT does not wait": ("address.is_output & ~bus.write & step.stepping", "0", check_order, SHIFTED),
+    "o is told unasked": ("telling.eq(step.tell)", "telling.eq(1)", check_steps, SHIFTED),
     "steps are not counted anew": ("output.eq(0), self.steps.eq(0)", "output.eq(0)", check_order, SHIFTED),
-    "each input gets the same basis": ("get.addr.eq(fed)", "get.addr.eq(0)", check_steps, GENERAL),
-    "an input too few": ("fed == words.inputs - 1", "fed == words.inputs - 2", check_steps, GENERAL),
+    "each input gets the same basis": ("get.addr.eq(step.fed)", "get.addr.eq(0)", check_steps, GENERAL),
+    "an input too few": ("step.fed == self._words.inputs - 1", "step.fed == self._words.inputs - 2", check_steps, GENERAL),
     "the lower limit is none": ("(output == limits[0]) | ", "", check_steps, SHIFTED),
     "read-only registers are written": (
-        "Mux(bus.write, acts | is_kept, is_output | is_control)",
-        "acts | is_kept | is_output | is_control",
+        "Mux(bus.write, waits | is_kept, is_output | is_control)",
+        "waits | is_kept | is_output | is_control",
         check_every_address,
         SHIFTED,
     ),
     "a window is too wide": (" & below(number, len(registers))", "", check_every_address, SHIFTED),
     "misaligned addresses count": (" & ~address[:low].any()", "", check_every_address, SHIFTED),
     "a word loses its sign": ("bus.read_data.eq(self.readback.payload)", "bus.read_data.eq(self.readback.payload.as_unsigned())", check_weights, SHIFTED),
-    "freeze and tell are one": ('("tell", tell)', '("freeze", tell)', check_steps, SHIFTED),
+    "freeze and tell are one": ('("tell", step.tell)', '("freeze", step.tell)', check_steps, SHIFTED),
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from microzone.gateware import chip as gateware
 from microzone.gateware.amplifier.amplifier import AmplifierFault
 from microzone.gateware.chip import Chip
 from microzone.gateware.stimulation.interlock import InterlockFault
+from microzone.golden_model import chip as golden_chip
 from microzone.golden_model.amplifier import amplifier_registers, decode_registers
 from microzone.golden_model.chip import ChipFixed, ChipFloat, ChipTiming, Source
 from microzone.golden_model.config import ChipConfig, ConfigError
@@ -22,14 +23,14 @@ from microzone.golden_model.experiment.preparation import Preparation
 from microzone.golden_model.experiment.protocol import Protocol, Trial, score
 from microzone.golden_model.fixed import to_real
 from microzone.golden_model.microcircuit import MicrocircuitFixed
-from microzone.golden_model.recordings.matlab import read_recording
+from microzone.golden_model.recordings.recording import read_recording
 from microzone.golden_model.stimulation import LATENCY
+from microzone.sim.build.simulators import BenchFailure
 from microzone.sim.loop import chip as simulation
 from microzone.sim.loop.amplifier import AnaloguePath
 from microzone.sim.loop.chip import Control, RtlChip
 from microzone.sim.loop.chip_record import ChipRecord
 from microzone.sim.loop.closed_loop import run_closed_loop, with_slowest_clock
-from microzone.sim.replay.record import BenchFailure
 from support import changed
 
 EAGER = {"initial": 0.28}
@@ -267,6 +268,21 @@ def test_the_slowest_clock_is_the_slowest() -> None:
     cycles = ChipTiming(config).frame_cycles
     with pytest.raises(ConfigError):
         ChipTiming(config.replace(time={"clock_hz": (cycles - 1) * config.amplifier.rate_hz}))
+
+
+@pytest.mark.parametrize(
+    ("constant", "message"),
+    [
+        ("_DETECTION_CYCLES", r"an event comes \d+ cycles after its sample, limit is 9 "),
+        ("_SAMPLE_CYCLES", r"detection takes \d+ cycles for a sample, limit is 10 "),
+    ],
+)
+def test_a_detection_slower_than_the_chip_counts_on_is_refused(constant: str, message: str) -> None:
+    """The golden model states the detection's cycles; the gateware says where they do not hold."""
+    config = make()
+    Chip(config)
+    with mock.patch.object(golden_chip, constant, 10), pytest.raises(ConfigError, match=message):
+        Chip(config)
 
 
 FAULTS = {

@@ -7,13 +7,16 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.io
+import typer
 from conftest import Outcome
+from microzone.gateware.blocks import BLOCKS
 from microzone.golden_model import (
     ChipConfig,
     Events,
@@ -23,6 +26,12 @@ from microzone.golden_model import (
     Result,
     Trial,
 )
+from microzone.golden_model.inference.behaviour import VARIANTS
+from microzone.sim.blocks import BENCHES
+from microzone.sim.build.simulators import SIMULATORS
+from microzone.tools.cli import infer, main
+from microzone.tools.cli.options import BENCH_NAMES, BLOCK_NAMES, DEFAULT_SIMULATOR, SimulatorName
+from microzone.tools.infer.request import Method
 from microzone.tools.models import _pair_up
 
 
@@ -308,6 +317,34 @@ def test_verilog_of_the_cfpc_filter_is_written(microzone: Callable[..., Outcome]
         assert (refused.status, refused.err, Path("other.sv").exists()) == (2, message, False)
 
 
+@pytest.mark.parametrize(
+    "name", [name if name != "chip" else pytest.param(name, marks=pytest.mark.slow) for name in BLOCKS]
+)
+def test_verilog_of_any_block_is_written(microzone: Callable[..., Outcome], name: str) -> None:
+    outcome = microzone("verilog", name, "--out", "block.sv")
+    assert outcome.status == 0, outcome.err
+    text = Path("block.sv").read_text()
+    assert re.search(rf"^module {BLOCKS[name].module}\(", text, re.MULTILINE)
+    if name in ("chip", "cfpc"):
+        assert microzone("verilog", f"--{name}", "--out", "same.sv").status == 0
+        assert Path("same.sv").read_text() == text
+    if name == "recalibration":
+        assert microzone("verilog", name, "--channels", 3, "--out", "more.sv").status == 0
+        assert Path("more.sv").read_text() != text
+
+
+def test_the_blocks_are_listed_with_what_they_take(microzone: Callable[..., Outcome]) -> None:
+    lines = microzone("sim", "--list").out.splitlines()
+    assert [line.partition(":")[0] for line in lines[::2]] == list(BENCHES)
+    takes = dict(zip(BENCHES, lines[1::2], strict=True))
+    assert takes["link"] == "    --netlist ice40, ecp5; --simulator verilator, icarus"
+    assert takes["detection"].startswith(
+        "    --config bandpass, default, narrow; --channels; --waves; --netlist "
+    )
+    helped = microzone("sim", "--help").out
+    assert all(name in helped for name in BENCHES)
+
+
 def test_doctor_lists_the_tools(microzone: Callable[..., Outcome]) -> None:
     assert "verilator" in microzone("doctor").out
     outcome = microzone("doctor", "--json")
@@ -318,6 +355,9 @@ def test_doctor_lists_the_tools(microzone: Callable[..., Outcome]) -> None:
         "cxxrtl",
         "g++",
     }
+    purposes = {finding["tool"]: finding["purpose"] for finding in json.loads(outcome.out)}
+    assert purposes["icarus"] == "simulation: all blocks"
+    assert purposes["cxxrtl"] == "simulation: microcircuit, recalibration"
 
 
 def test_doctor_fails_where_something_needed_is_missing(
@@ -369,6 +409,16 @@ MISTAKES = [
     (("sim", "--channels", "0"), "Invalid value for '--channels'"),
     (("sim", "--waves", "--out", "EVENTS"), r"cannot be made"),
     (("sim", "--waves", "--simulator", "cxxrtl", "--out", "o"), r"--waves: cxxrtl records none"),
+    (("sim", "link", "--channels", "1"), r"--channels and link: a chip has one link"),
+    (("sim", "cfpc", "--waves"), r"--waves: the bench of the adaptive filter records none"),
+    (("sim", "stimulation", "--simulator", "cxxrtl"), r"cxxrtl: does not run cocotb; take verilator or icarus"),
+    (("sim", "detection", "--netlist", "bitstream"), r"netlist 'bitstream': choose from ice40, ecp5"),
+    (("verilog", "cerebrum", "--out", "o"), r"block 'cerebrum': choose from microcircuit"),
+    (("verilog", "chip", "--cfpc", "--out", "o"), r"chip and --cfpc: one of them"),
+    (("verilog", "--chip", "--channels", "2", "--out", "o"), r"--channels and --chip: electrodes.pn and io say how many"),
+    (("verilog", "amplifier", "--channels", "2", "--out", "o"), r"--channels and amplifier: amplifier.channels says"),
+    (("verilog", "link", "--config", "SHORT", "--out", "o"), r"--config and link: the link depends on no configuration"),
+    (("verilog", "recalibration", "--config", "SHORT", "--out", "o"), r"recalibration.enabled = false: without recalibration"),
     (("fly",), r"No such command 'fly'"),
 ]  # fmt: skip
 
@@ -414,3 +464,31 @@ def test_precision_is_warned_about_in_one_line(
         done.stderr.strip()
         == "warning: detection.io.threshold = 0.3: becomes 0.300781 in UQ(4,8), off by 0.26%"
     )
+
+
+def commands(command: Any, *words: str) -> Iterator[tuple[str, Any]]:
+    """Every command of the command line by its words, and the groups of commands too."""
+    yield " ".join(words), command
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from commands(inner, *words, name)
+
+
+def test_the_help_of_every_option_says_what_it_is() -> None:
+    """An option is read by itself: "Of the stimuli" or "Its channel" says neither what nor whose."""
+    found = dict(commands(typer.main.get_command(main.app), "microzone"))
+    assert {"microzone", "microzone host record", "microzone cfpc blink"} <= found.keys()
+    for words, command in found.items():
+        for parameter in command.params:
+            says = (getattr(parameter, "help", "") or "").removeprefix("Simulated: ")
+            assert says, f"{words}: {parameter.name} has no help"
+            first = says.split()[0].lower()
+            assert first not in {"of", "its", "so", "in", "at", "for"}, f"{words}: {says}"
+
+
+def test_the_choices_of_options_are_those_of_the_work() -> None:
+    """The command line does not load what it offers, and has its own list."""
+    assert [name.value for name in SimulatorName] == list(SIMULATORS)
+    assert next(iter(SIMULATORS)) == DEFAULT_SIMULATOR.value
+    assert list(BENCH_NAMES) == list(BENCHES) and list(BLOCK_NAMES) == list(BLOCKS)
+    assert [name.value for name in infer.VariantName] == list(VARIANTS)
+    assert [name.value for name in infer.MethodName] == [method.value for method in Method]

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 from microzone.golden_model import ConfigError
+from microzone.golden_model.provenance import Provenance, whole_package
 from microzone.tools import cluster as module
-from microzone.tools.cli.options import UserError
 from microzone.tools.cluster import Run, cluster
+from microzone.tools.errors import UserError
 
 CHUNKS = range(12)
 
@@ -84,11 +85,16 @@ def test_the_error_of_a_chunk_arrives_as_it_is(two_workers: Run) -> None:
 
 
 def test_workers_of_another_version_are_refused(two_workers: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "fingerprint", lambda: "golden model 0")
+    here = whole_package()
+    other = Provenance({**here.sources, "gateware/chip.py": "0"}, {**here.versions, "numpy": "0.1"})
+    monkeypatch.setattr(module, "whole_package", lambda: other)
     with pytest.raises(
-        UserError, match=r"a worker has another version: golden model .*, here it is golden model 0"
+        UserError,
+        match=r"a worker has another version: another gateware/chip\.py; numpy \d\S* instead of 0\.1$",
     ):
         list(two_workers.map(cube, CHUNKS))
+    monkeypatch.undo()
+    assert cubes(two_workers) == [i**3 for i in CHUNKS]
 
 
 def test_what_a_worker_has_not_installed_is_named(two_workers: Run) -> None:

@@ -11,7 +11,7 @@ import scipy.io
 import scipy.signal
 from microzone.golden_model import ChipConfig, ConfigError, DetectorFixed, DetectorFloat, FileError
 from microzone.golden_model.detection import DetectionRow, detection_score, events_in_steps
-from microzone.golden_model.recordings.matlab import read_recording
+from microzone.golden_model.recordings.recording import read_recording
 
 CONFIG = ChipConfig.make()
 RATE = 25000.0

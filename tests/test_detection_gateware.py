@@ -19,11 +19,12 @@ from amaranth.lib import memory
 from amaranth.sim import Simulator as AmaranthSimulator
 from microzone.gateware.detection import arithmetic as detection_arithmetic
 from microzone.gateware.detection import bandpass, detection
+from microzone.gateware.detection.ports import DetectionCommit, detection_commit_signature
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.detection import SIGNALS, DetectorFixed
 from microzone.golden_model.detection_parameters import DetectionParameters, DetectionRow
 from microzone.golden_model.events import Events
-from microzone.sim.benches.run_detection import DETECTION_CONFIGS, detection_scenarios, run_detection
+from microzone.sim.blocks import BENCHES
 from microzone.sim.build.simulators import SIMULATORS, BenchFailure, CocotbSimulator
 from microzone.sim.replay import detection_replay
 from microzone.sim.replay.detection_replay import (
@@ -31,17 +32,18 @@ from microzone.sim.replay.detection_replay import (
     expected_detection,
     first_detection_difference,
 )
+from microzone.sim.replay.detection_scenarios import DETECTION_CONFIGS, detection_scenarios
 
 # What is broken: module, what stands in it, what replaces it.
 MUTATIONS = {
     "averages are not rounded": (detection_arithmetic, "self.rounding & ~shifted[0]", "Const(0, 1)"),
     "the gain's product is not rounded": (
         detection_arithmetic,
-        "half = 1 << gain.fraction_bits >> 1",
-        "half = 0",
+        "rounding = 1 << gain.fraction_bits >> 1",
+        "rounding = 0",
     ),
     "the plain average grows late": (detection_arithmetic, "~inverted[1:]", "~inverted[2:]"),
-    "no average is plain": (detection, "Mux(warming & excess", "Mux(Const(0, 1)"),
+    "no average is plain": (detection, "Mux(self.warming & excess", "Mux(Const(0, 1)"),
     "an event at the threshold": (
         detection,
         "is_less(product.threshold, accumulator.value)",
@@ -83,10 +85,10 @@ MUTATIONS = {
     ),
     "words are kept whole": (
         detection,
-        "Mux(self.access.ready, fitted, 0)",
-        "Mux(self.access.ready, request.word, 0)",
+        "Mux(self.access.ready, port.fitted, 0)",
+        "Mux(self.access.ready, self.access.payload.word, 0)",
     ),
-    "y2 is y1": (bandpass, "keep(_Y2, past.data)", "keep(_Y2, y)"),
+    "y2 is y1": (bandpass, "keep(_Y2, past)", "keep(_Y2, y)"),
     "x1 is kept while blanked": (bandpass, "kept.en.eq(~blanked)", "kept.en.eq(1)"),
     "feedback is added": (bandpass, "tap % TAPS in (3, 4)", "tap % TAPS in (3,)"),
     "the second biquad adds to the first": (bandpass, " | (turn == TAPS + _PIPELINE)", ""),
@@ -346,12 +348,14 @@ def test_parameters_are_read_back_and_what_is_not_there_is_rejected(config_name:
     ],
 )
 def test_the_replay_bench_passes(config_name: str, electrodes: int, frames: int) -> None:
-    run_detection(usable("verilator"), config_name=config_name, channels=electrodes, seed=3, steps=frames)
+    BENCHES["detection"].run(
+        usable("verilator"), config_name=config_name, channels=electrodes, seed=3, steps=frames
+    )
 
 
 @pytest.mark.parametrize("config_name", ["bandpass", "narrow"])
 def test_the_bench_passes_on_icarus(config_name: str) -> None:
-    run_detection(usable("icarus"), config_name=config_name, channels=3, seed=4, steps=60)
+    BENCHES["detection"].run(usable("icarus"), config_name=config_name, channels=3, seed=4, steps=60)
 
 
 @pytest.mark.slow
@@ -362,7 +366,7 @@ def test_the_bench_of_the_ports_finds_what_samples_do_not_show(
     simulator = usable("verilator")
     with mutant(name) as kind, pytest.raises(BenchFailure, match=OF_THE_PORTS[name]):
         monkeypatch.setattr(detection_replay, "Detection", kind)
-        run_detection(simulator, config_name="default", channels=2, seed=3, steps=20)
+        BENCHES["detection"].run(simulator, config_name="default", channels=2, seed=3, steps=20)
 
 
 def detected(microzone: Callable[..., Any], path: Path, model: str, *options: object) -> np.ndarray:
@@ -408,3 +412,9 @@ def test_settings_that_cannot_be_built_are_refused() -> None:
     settings = dataclasses.replace(DETECTION_CONFIGS["bandpass"], config=config).settings(2)
     with pytest.raises(ConfigError, match="a coefficient of the band-pass"):
         detection.Detection(config, settings, 25000.0)
+
+
+def test_the_protocol_of_the_commit_has_its_signals() -> None:
+    setup = DETECTION_CONFIGS["default"]
+    parameters = DetectionParameters(setup.config, setup.settings(2), setup.rate_hz)
+    assert list(DetectionCommit.__annotations__) == list(detection_commit_signature(parameters).members)

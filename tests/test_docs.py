@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from generate.architecture import LAYERS, ROOT, architecture_svg, rooms
 from generate.diagrams import DIAGRAMS
 from generate.pages import DOCS, TABLES, fill
 
@@ -30,6 +31,15 @@ def test_the_timing_diagrams_are_those_of_the_code(name: str) -> None:
     assert drawn == DIAGRAMS[name](), "run `make docs`"
     assert len({len(signal["wave"]) for signal in drawn["signal"]}) == 1
     assert f"{name}-timing.svg" in (DOCS / "blocks" / f"{name}.md").read_text()
+
+
+def test_the_picture_of_the_architecture_is_that_of_the_folders() -> None:
+    drawn = (DOCS / "architecture.svg").read_text()
+    assert drawn == architecture_svg(), "run `make docs`"
+    for layer in LAYERS:
+        assert f"{layer}/" in drawn
+        for room in rooms(layer):
+            assert f"{room}/" in drawn and (ROOT / layer / room).is_dir()
 
 
 def test_a_step_of_the_microcircuit_ends_with_its_response() -> None:

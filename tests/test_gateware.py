@@ -11,9 +11,15 @@ from amaranth.lib import memory
 from amaranth.sim import Simulator
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from microzone.gateware import Microcircuit, StepTimer
+from microzone.gateware import Microcircuit, RationalEvaluator, StepTimer
 from microzone.gateware.fixed import below
 from microzone.gateware.microcircuit.delay_line import DelayLines
+from microzone.gateware.microcircuit.ports import (
+    Commit,
+    Recalibrated,
+    commit_signature,
+    recalibrated_signature,
+)
 from microzone.golden_model import ChipConfig, ConfigError
 from microzone.sim.replay.comparison import first_difference, first_recalibration
 from microzone.sim.replay.replay import Scenario, expected_signals
@@ -242,3 +248,14 @@ def test_impossible_sizes_are_refused() -> None:
     for make in (lambda: Microcircuit(ChipConfig.make(), 0), lambda: DelayLines([0], 1)):
         with pytest.raises(ValueError, match="at least 1"):
             make()
+
+
+@pytest.mark.parametrize("signature", [commit_signature, recalibrated_signature])
+def test_the_protocol_of_a_port_has_its_signals(signature: Any) -> None:
+    protocol = {commit_signature: Commit, recalibrated_signature: Recalibrated}[signature]
+    assert list(protocol.__annotations__) == list(signature(CONFIGS["default"], 2).members)
+
+
+def test_an_evaluator_without_coefficients_is_refused() -> None:
+    with pytest.raises(ValueError, match="alpha, beta and gamma are not all given"):
+        RationalEvaluator(CONFIGS["default"], 1)

@@ -264,6 +264,8 @@ def test_the_verbs_on_a_simulated_chip(microzone: Callable[..., Any]) -> None:
     done = microzone("host", "identify", "--simulated", "--json")
     assert done.status == 0, done.err
     assert json.loads(done.out)["digest"] == BUILT.digest and json.loads(done.out)["config_is_known"]
+    facts = json.loads(done.out)
+    assert facts["is_built_here"] and facts["builds"] == {"simulation": facts["identity"]}
     done = microzone("host", "save", "w.toml", "--simulated")
     assert done.status == 0 and Weights.load("w.toml").words["weight"] == (1 << 31,)
     assert microzone("host", "restore", "w.toml", "--simulated").status == 0

@@ -16,8 +16,8 @@ from conftest import EXTRA, Outcome
 from infer_requests import BOX, CONFIG, SMALL, TRIALS, WANT, asked, weighted
 from microzone.golden_model import ChipConfig, Events
 from microzone.golden_model.inference.behaviour import NAMES, Experiment, behaviour
-from microzone.tools.cli.options import UserError
-from microzone.tools.infer import methods, parts
+from microzone.tools.errors import UserError
+from microzone.tools.infer import methods, work
 from microzone.tools.infer.request import Method, Wanted, read_seen
 from microzone.tools.infer.store import Simulations
 from microzone.tools.models import run_model
@@ -82,7 +82,7 @@ def test_a_rerun_finds_what_is_there(microzone: Microzone, monkeypatch: pytest.M
         raise AssertionError("simulated again")
 
     with monkeypatch.context() as patched:
-        patched.setattr(parts, "simulate", never)
+        patched.setattr(work, "simulate", never)
         assert microzone("infer", *WANT, *SMALL).status == 0
     again = json.loads(Path("found/report.json").read_text())
     assert {**again, "seconds": 0} == {**report, "seconds": 0}
@@ -100,7 +100,7 @@ def test_interrupted_and_resumed_is_undisturbed(
 ) -> None:
     assert microzone("infer", *WANT, *SMALL).status == 0
     whole = weighted()
-    simulate, left = parts.simulate, [3]
+    simulate, left = work.simulate, [3]
 
     def interrupt(*args: Any, **named: Any) -> Any:
         left[0] -= 1
@@ -109,7 +109,7 @@ def test_interrupted_and_resumed_is_undisturbed(
         return simulate(*args, **named)
 
     with monkeypatch.context() as patched:
-        patched.setattr(parts, "simulate", interrupt)
+        patched.setattr(work, "simulate", interrupt)
         ended = microzone("infer", *WANT, *SMALL[:-2], "--out", "again")
     assert ended.status == 130 and not Path("again/report.json").exists()
     assert len(list(Path("again/parts").iterdir())) == 3
@@ -342,7 +342,7 @@ def test_a_flow_is_refined_by_simulations_of_what_it_has_come_to(
     assert z.shape == (4000, 2) and (z >= [-5, -2.5]).all() and (z <= [-4, -1.2]).all()
     # Two parts of 250 draws from the box, and one of each refinement; all are found again.
     kept = set(Path("found/parts").iterdir())
-    monkeypatch.setattr(parts, "simulate", None)
+    monkeypatch.setattr(work, "simulate", None)
     again = microzone("infer", "--method", "dsn", *WANT, *SMALL, "--json")
     assert json.loads(again.out) | {"seconds": 0} == report | {"seconds": 0}
     assert set(Path("found/parts").iterdir()) == kept

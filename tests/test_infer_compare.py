@@ -16,8 +16,10 @@ from microzone.golden_model import ChipConfig
 from microzone.golden_model.inference.behaviour import Experiment
 from microzone.golden_model.inference.circuits import HEALTHY, Circuit
 from microzone.golden_model.inference.simulations import Table
-from microzone.tools.cli.options import UserError
-from microzone.tools.infer import parts
+from microzone.golden_model.provenance import Provenance, provenance
+from microzone.tools import cluster
+from microzone.tools.errors import UserError
+from microzone.tools.infer import parts, work
 from microzone.tools.infer_compare import study
 from microzone.tools.infer_compare.picture import (
     draw_energy,
@@ -79,13 +81,13 @@ def test_a_whole_comparison(comparison: Comparison) -> None:
 def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """How many simulations each part ran."""
     counts: list[int] = []
-    run = parts.simulate
+    run = work.simulate
 
     def counting(space: Any, z: Any, *rest: Any, **options: Any) -> Table:
         counts.append(len(z))
         return run(space, z, *rest, **options)
 
-    monkeypatch.setattr(parts, "simulate", counting)
+    monkeypatch.setattr(work, "simulate", counting)
     yield counts
 
 
@@ -117,12 +119,14 @@ def test_workers_come_to_the_same(comparison: Comparison, tmp_path: Path) -> Non
 
 
 def test_a_worker_with_other_sources_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    versions = iter(["here", "there"])
-    monkeypatch.setattr(parts, "version", lambda: next(versions))
+    asked_for = provenance(work.simulate_part)
+    other = Provenance({**asked_for.sources, "golden_model/inference/behaviour.py": "0"}, asked_for.versions)
+    monkeypatch.setattr(cluster, "provenance", lambda function: other)
     few = replace(ASKED, circuits=(), draws=50)
-    work = {"draws": (few.space(HEALTHY), few.space(HEALTHY).uniform(50, 1), np.arange(50))}
-    with ExitStack() as stack, pytest.raises(UserError, match="a worker has another version"):
-        parts.Pieces(tmp_path, SMALL, (None, 0), QUIET, stack).tables("draws", work)
+    draws = {"draws": (few.space(HEALTHY), few.space(HEALTHY).uniform(50, 1), np.arange(50))}
+    message = "a worker has another version: another golden_model/inference/behaviour.py$"
+    with ExitStack() as stack, pytest.raises(UserError, match=message):
+        parts.Pieces(tmp_path, SMALL, (None, 1), QUIET, stack).tables("draws", draws)
     assert not list(tmp_path.iterdir())
 
 

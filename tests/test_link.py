@@ -23,12 +23,11 @@ from microzone.gateware.link.frames import (
     parse_answer,
 )
 from microzone.gateware.link.link import Link
-from microzone.sim.benches.run_link import run_link
-from microzone.sim.build.simulators import SIMULATORS
+from microzone.sim.blocks import BENCHES
+from microzone.sim.build.simulators import SIMULATORS, BenchFailure
 from microzone.sim.fuzz import link as link_fuzz
 from microzone.sim.fuzz.link import fuzz_link, garbage
 from microzone.sim.fuzz.link_model import LinkModel, Registers
-from microzone.sim.replay.record import BenchFailure
 from support import changed
 
 RECORD = {"kind": RecordKind.STEP, "index": 63, "flags": 9, "step": 0x7D7E, "data": 0x7E000001}
@@ -269,15 +268,15 @@ LINK = {
     "an escape survives its flag": ("fcs.eq(FCS_INIT), escaped.eq(0),", "fcs.eq(FCS_INIT),"),
     "an aborted frame passes": ("wrong = broken | escaped | ", "wrong = broken | "),
     "a frame begins with the one before": ("self.release | (ends & ~self.good & ~self.hold)", "self.release"),
-    "any length": ("fits &= deframer.length == ", "fits &= deframer.length != 0x1FF & 0 * "),
+    "any length": ("fits &= self.deframer.length == ", "fits &= self.deframer.length != 0x1FF & 0 * "),
     "33 words": ("header.count <= MAX_WORDS", "header.count <= MAX_WORDS + 1"),
-    "written twice": ("repeatable & (octet == last)", "0"),
-    "written never again": ("repeatable.eq(writes)", "repeatable.eq(1)"),
-    "a write goes on after an error": ("with m.Elif(fine & (count != 1)):", "with m.Elif(count != 1):"),
-    "the last error counts": ("with m.If(status == Status.OK):\n                        m.d.sync += status.eq(found)", "m.d.sync += status.eq(found)"),
-    "a bad word is not 0": ("word.eq(Mux(fine, bus.read_data, 0))", "word.eq(bus.read_data)"),
-    "misaligned accesses": ("bus.valid.eq(aligned)", "bus.valid.eq(1)"),
-    "a record within a reply": ("self.records.valid & ~waits & ~replying", "self.records.valid & ~waits"),
+    "written twice": ("request.repeatable & (request.octet == request.last)", "0"),
+    "written never again": ("repeatable.eq(request.writes)", "repeatable.eq(1)"),
+    "a write goes on after an error": ("with m.Elif(request.fine & (request.count != 1)):", "with m.Elif(request.count != 1):"),
+    "the last error counts": ("with m.If(request.status == Status.OK):\n                    m.d.sync += request.status.eq(request.found)", "m.d.sync += request.status.eq(request.found)"),
+    "a bad word is not 0": ("word.eq(Mux(request.fine, bus.read_data, 0))", "word.eq(bus.read_data)"),
+    "misaligned accesses": ("bus.valid.eq(request.aligned)", "bus.valid.eq(1)"),
+    "a record within a reply": ("self.records.valid & ~reply.waits & ~reply.busy", "self.records.valid & ~reply.waits"),
     "flags are not escaped": ("special = (octet == FLAG) | (octet == ESCAPE)", "special = octet == ESCAPE"),
 }  # fmt: skip
 
@@ -300,7 +299,7 @@ def test_the_bench_passes(simulator: str) -> None:
     if SIMULATORS[simulator].version() is None:
         pytest.skip(f"no {simulator}")
     told: list[str] = []
-    run_link(SIMULATORS[simulator], seed=3, steps=100, report=told.append)
+    BENCHES["link"].run(SIMULATORS[simulator], seed=3, steps=100, report=told.append)
     assert told
 
 
@@ -308,7 +307,7 @@ def test_the_bench_passes(simulator: str) -> None:
 @pytest.mark.parametrize("name", ["written twice", "a record within a reply", "any length"])
 def test_the_bench_finds_a_broken_link(name: str) -> None:
     with (
-        mock.patch("microzone.sim.benches.run_link.Link", changed(link, *LINK[name]).Link),
+        mock.patch("microzone.gateware.blocks.Link", changed(link, *LINK[name]).Link),
         pytest.raises(BenchFailure),
     ):
-        run_link(SIMULATORS["verilator"], seed=3, steps=1500)
+        BENCHES["link"].run(SIMULATORS["verilator"], seed=3, steps=1500)

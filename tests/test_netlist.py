@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,16 @@ from microzone.golden_model import ChipConfig
 from microzone.golden_model.config import ConfigError
 from microzone.golden_model.experiment.preparation import Preparation
 from microzone.golden_model.experiment.protocol import Protocol, Trial
-from microzone.sim.benches.run_microcircuit import run_microcircuit, run_recalibration
-from microzone.sim.blocks import BLOCKS
+from microzone.sim.blocks import BENCHES
 from microzone.sim.build import readback as readback_module
 from microzone.sim.build.netlist import netlist_verilog, with_cells
 from microzone.sim.build.simulators import SIMULATORS, BenchFailure, Simulator
 from microzone.sim.loop.closed_loop import run_closed_loop, with_slowest_clock
 from microzone.sim.replay.replay import core_netlist, replay
 from microzone.sim.replay.scenarios import CONFIGS, scenarios
+
+REPLAYS = replace(BENCHES["microcircuit"], module=None)
+"""The long runs of the microcircuit by themselves, without those of its ports."""
 
 families = pytest.mark.parametrize("family", FAMILIES)
 # Of the ECP5 the models are this repository's own.
@@ -206,7 +209,7 @@ def test_collisions_cost_nothing() -> None:
 
 @own_models_first
 def test_the_core_as_synthesised(family: FamilyName, icarus: Simulator) -> None:
-    run_microcircuit(icarus, config_name="undelayed", channels=2, steps=100, ports=False, netlist=family)
+    REPLAYS.run(icarus, config_name="undelayed", channels=2, steps=100, netlist=family)
 
 
 @pytest.mark.slow
@@ -218,8 +221,8 @@ def test_the_core_as_synthesised(family: FamilyName, icarus: Simulator) -> None:
         ("microcircuit", "icarus", {"channels": 7, "config_name": "signed", "steps": 600}),
         ("recalibration", "verilator", {}),
         ("recalibration", "icarus", {"channels": 2, "config_name": "narrow"}),
-        ("amplifier", "verilator", {}),
-        ("detection", "verilator", {}),
+        ("amplifier", "verilator", {"channels": 2, "steps": 100}),
+        ("detection", "verilator", {"channels": 2, "steps": 600}),
         ("stimulation", "verilator", {"config_name": "biphasic"}),
         ("stimulation", "icarus", {"config_name": "monophasic", "steps": 500}),
         ("link", "verilator", {}),
@@ -231,7 +234,7 @@ def test_benches_pass_on_the_netlist(
 ) -> None:
     simulator = request.getfixturevalue("icarus") if name == "icarus" else SIMULATORS[name]
     told: list[str] = []
-    BLOCKS[block].run(simulator, netlist=family, report=told.append, **options)
+    BENCHES[block].run(simulator, netlist=family, report=told.append, **options)
     assert told
 
 
@@ -291,7 +294,7 @@ def test_benches_pass_on_a_bitstream_read_back(name: str, request: pytest.Fixtur
     """Ports, and every scenario; in Icarus with unknown values."""
     simulator = request.getfixturevalue("icarus") if name == "icarus" else SIMULATORS[name]
     told: list[str] = []
-    run_microcircuit(simulator, netlist="bitstream", report=told.append)
+    BENCHES["microcircuit"].run(simulator, netlist="bitstream", report=told.append)
     assert told[0].startswith("ports") and len(told) == 4
     assert told[1] == "random: 1500 steps equal in w and every binary signal"
 
@@ -312,7 +315,7 @@ def test_what_is_read_back_are_the_bits(
 
     monkeypatch.setattr(readback_module, "run_tool", broken)
     with pytest.raises(BenchFailure) as failure:
-        run_microcircuit(icarus, netlist="bitstream", steps=200, ports=False)
+        REPLAYS.run(icarus, netlist="bitstream", steps=200)
     print(failure.value)
     assert "again with: microzone sim microcircuit --simulator icarus" in str(failure.value)
     assert "--netlist bitstream" in str(failure.value)
@@ -330,13 +333,13 @@ def _inverted(text: str) -> str:
 
 def test_what_cannot_be_done_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="cxxrtl: takes no netlist, take verilator or icarus"):
-        run_recalibration(SIMULATORS["cxxrtl"], netlist="ice40")
+        BENCHES["recalibration"].run(SIMULATORS["cxxrtl"], netlist="ice40")
     with pytest.raises(ConfigError, match="--waves: a bitstream has no pads"):
-        run_microcircuit(SIMULATORS["verilator"], netlist="bitstream", waves=tmp_path)
+        BENCHES["microcircuit"].run(SIMULATORS["verilator"], netlist="bitstream", waves=tmp_path)
     with pytest.raises(
         ConfigError, match=r"recalibration\.enabled: the package of the read-back has no pins"
     ):
-        run_microcircuit(SIMULATORS["verilator"], netlist="bitstream", config_name="adaptive")
+        BENCHES["microcircuit"].run(SIMULATORS["verilator"], netlist="bitstream", config_name="adaptive")
 
 
 def test_a_missing_tool_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

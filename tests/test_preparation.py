@@ -31,7 +31,7 @@ from microzone.golden_model.experiment.spikes import (
     Units,
     refractory_events,
 )
-from microzone.golden_model.recordings.matlab import read_recording
+from microzone.golden_model.recordings.recording import read_recording
 from microzone.tools.sessions.preparation_figure import draw_preparation
 
 CONFIG = ChipConfig.make()

@@ -40,7 +40,7 @@ def test_addresses_follow_the_numbers_of_the_parameters() -> None:
         assert known[f"electrodes[3].{row.name}"].address == 0x4180 + 4 * row
     assert known["electrodes[2].LEVEL_HIGH"].address == 0x411C
     assert list(known.by_address) == sorted(known.by_address)
-    assert len(known.by_address) == len(known.registers) == 24 + 12 + 2 * 15 + 4 * 18
+    assert len(known.by_address) == len(known.registers) == 27 + 12 + 2 * 15 + 4 * 18
 
 
 def test_a_configuration_has_its_own_registers_only() -> None:
@@ -101,10 +101,10 @@ def test_words_that_no_register_holds_are_refused() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"late": late,\n', "", r"control\.STATUS has the fields .*'late'.*driven"),
+        ('"late": sequence.late,\n', "", r"control\.STATUS has the fields .*'late'.*driven"),
         ('"TELEMETRY_LOST": self.lost,\n', "", r"control\.TELEMETRY_LOST .*driven are \[\]"),
-        ('"SHADOW": {"waiting"', '"LIGHT": {"x": late}, "SHADOW": {"waiting"', "has no LIGHT"),
-        ('"commit": commit,\n', "", r"control\.COMMAND"),
+        ('"SHADOW": {"waiting"', '"LIGHT": {"x": sequence.late}, "SHADOW": {"waiting"', "has no LIGHT"),
+        ('"commit": sequence.commit,\n', "", r"control\.COMMAND"),
     ],
 )  # fmt: skip
 def test_a_register_that_nothing_drives_is_an_error(old: str, new: str, message: str) -> None:

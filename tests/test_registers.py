@@ -593,14 +593,14 @@ MUTANTS: dict[str, tuple[str, str, Callable[[], None]]] = {
         test_a_tick_during_an_access_is_not_missed,
     ),
     "the queue is not closed": (
-        "refused = closed | (waiting",
-        "refused = (waiting",
+        "refused = self.closed | (self.waiting",
+        "refused = (self.waiting",
         test_room_and_refusals,
     ),
-    "the queue overflows": ("== self.capacity)", "== self.capacity + 1)", test_room_and_refusals),
-    "a discard keeps the words": ("m.d.sync += [waiting.eq(0), closed.eq(0)]\n        with m.If(commit)", "m.d.sync += closed.eq(0)\n        with m.If(commit)", test_room_and_refusals),
+    "the queue overflows": ("waiting == capacity)", "waiting == capacity + 1)", test_room_and_refusals),
+    "a discard keeps the words": ("m.d.sync += [sequence.waiting.eq(0), closed.eq(0)]\n        with m.If(sequence.commit)", "m.d.sync += closed.eq(0)\n        with m.If(sequence.commit)", test_room_and_refusals),
     "the stimulation does not wait for the step": (
-        "with m.If(done == self.settle_cycles - 5):",
+        "with m.If(done == self.settle_cycles - _APPLY_CYCLES):",
         "with m.If(1):",
         test_the_stimulation_is_not_touched_before_the_step_has_been_made,
     ),
@@ -619,13 +619,13 @@ MUTANTS: dict[str, tuple[str, str, Callable[[], None]]] = {
         ),
     ),
     "misaligned addresses count": (
-        "(bus.address & ~used) == 0",
-        "(bus.address & ~used & ~3) == 0",
+        "(self._address & ~self._used) == 0",
+        "(self._address & ~self._used & ~3) == 0",
         test_every_register_is_read_and_written_as_the_map_says,
     ),
     "high addresses count": (
-        "(bus.address & ~used) == 0",
-        "bus.address[:2] == 0",
+        "(self._address & ~self._used) == 0",
+        "self._address[:2] == 0",
         test_every_register_is_read_and_written_as_the_map_says,
     ),
     "what is read-only is written": (
@@ -634,13 +634,13 @@ MUTANTS: dict[str, tuple[str, str, Callable[[], None]]] = {
         test_every_register_is_read_and_written_as_the_map_says,
     ),
     "the top of LEVEL is not latched": (
-        "with m.If(asks & high_of.owns):",
+        'with m.If(address.asks & address.blocks["electrodes"].owns):',
         "with m.If(0):",
         test_a_level_of_more_than_a_word,
     ),
     "the top of LEVEL is that of any read": (
-        "with m.If(asks & high_of.owns):",
-        "with m.If(asks):",
+        'with m.If(address.asks & address.blocks["electrodes"].owns):',
+        "with m.If(address.asks):",
         test_a_level_of_more_than_a_word,
     ),
     "words are applied in mid-step": (

@@ -16,14 +16,14 @@ from conftest import Outcome
 from hypothesis import given
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, Events, Protocol, Trial
-from microzone.golden_model.calibrate.calibration import Goals
+from microzone.golden_model.calibrate.goals import Goals
 from microzone.golden_model.calibrate.plasticity_events import plasticity_events
 from microzone.golden_model.experiment.engine import Engine
 from microzone.golden_model.experiment.protocol import IO_QUALITY, PN_QUALITY, TRAINING
 from microzone.golden_model.experiment.sessions import ProtocolDraw, Sessions
 from microzone.sim.build.simulators import find_simulator
-from microzone.tools.cli.options import UserError
 from microzone.tools.cluster import cluster
+from microzone.tools.errors import UserError
 from microzone.tools.reproduce import setting as setting_module
 from microzone.tools.reproduce.channels import Channels, around, heard_io
 from microzone.tools.reproduce.command import FIGURES, WITH_INFERENCE, chosen_figures

@@ -15,7 +15,7 @@ import pytest
 from conftest import EXTRA, Outcome
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.inference import linear_system, rank_one
-from microzone.tools.cli.options import UserError
+from microzone.tools.errors import UserError
 from microzone.tools.reproduce import dsn as module
 from microzone.tools.reproduce import go_no_go
 from microzone.tools.reproduce.command import FIGURES, WITH_INFERENCE, chosen_figures

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from microzone.gateware import blocks as gateware_blocks
 from microzone.gateware.microcircuit import rational, recalibration
 from microzone.gateware.toolchain import ToolError, to_verilog
 from microzone.golden_model import ChipConfig
-from microzone.sim.benches import run_microcircuit as bench_module
-from microzone.sim.benches.run_microcircuit import run_microcircuit, run_recalibration
+from microzone.sim import blocks as bench_module
+from microzone.sim.blocks import BENCHES
 from microzone.sim.build.simulators import (
     SIMULATORS,
     BenchFailure,
@@ -59,9 +60,8 @@ def cocotb_simulator(request: pytest.FixtureRequest) -> CocotbSimulator:
 def test_benches_pass(simulator: Simulator, config_name: str, channels: int, steps: int) -> None:
     # Verilator compiles for long: the ports of the other sizes are left to the slow test below.
     ports = simulator.name != "verilator" or (config_name, channels) in (("default", 7), ("signed", 3))
-    run_microcircuit(
-        simulator, config_name=config_name, channels=channels, seed=channels, steps=steps, ports=ports
-    )
+    bench = BENCHES["microcircuit"] if ports else dataclasses.replace(BENCHES["microcircuit"], module=None)
+    bench.run(simulator, config_name=config_name, channels=channels, seed=channels, steps=steps)
 
 
 @pytest.mark.parametrize(
@@ -72,14 +72,18 @@ def test_benches_pass(simulator: Simulator, config_name: str, channels: int, ste
 def test_recalibration_benches_pass(
     simulator: Simulator, config_name: str, channels: int, steps: int
 ) -> None:
-    run_recalibration(simulator, config_name=config_name, channels=channels, seed=channels, steps=steps)
+    BENCHES["recalibration"].run(
+        simulator, config_name=config_name, channels=channels, seed=channels, steps=steps
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 64])
 def test_the_whole_core_with_recalibration(simulator: Simulator, channels: int) -> None:
     """Ports and every other scenario, while δp and δd change beside the steps."""
-    run_microcircuit(simulator, config_name="adaptive", channels=channels, seed=4, steps=60_000 // channels)
+    BENCHES["microcircuit"].run(
+        simulator, config_name="adaptive", channels=channels, seed=4, steps=60_000 // channels
+    )
 
 
 @pytest.mark.slow
@@ -91,16 +95,18 @@ def test_every_broken_recalibration_fails_the_cocotb_benches(
         with mutant(name) as core:
             return to_verilog(core(config, channels), "microcircuit")
 
-    monkeypatch.setattr(replay_module, "core_verilog", broken_verilog)
+    monkeypatch.setattr(bench_module, "core_verilog", broken_verilog)
     changed = rational.RationalEvaluator
     if name in EVALUATOR or name in LOAN_MUTATIONS:
         with mutant(name):
             changed = recalibration.RationalEvaluator
-    monkeypatch.setattr(bench_module, "RationalEvaluator", changed)
+    monkeypatch.setattr(gateware_blocks, "RationalEvaluator", changed)
     with pytest.raises(BenchFailure) as failure:
         for config_name, channels in (("adaptive", 5), ("narrow", 1)):
             for seed in (1, 2):
-                run_recalibration(quickest, config_name=config_name, channels=channels, seed=seed, steps=4000)
+                BENCHES["recalibration"].run(
+                    quickest, config_name=config_name, channels=channels, seed=seed, steps=4000
+                )
     print(f"{name}: {failure.value}")
 
 
@@ -110,7 +116,9 @@ def test_every_broken_recalibration_fails_the_cocotb_benches(
 )
 def test_ports_of_every_size_on_verilator(config_name: str, channels: int) -> None:
     simulator = _installed("verilator")
-    run_microcircuit(simulator, config_name=config_name, channels=channels, seed=channels + 1, steps=200)
+    BENCHES["microcircuit"].run(
+        simulator, config_name=config_name, channels=channels, seed=channels + 1, steps=200
+    )
 
 
 def test_a_wrong_gateware_fails_the_bench_and_says_where(
@@ -155,12 +163,13 @@ def test_every_broken_core_fails_the_cocotb_benches(
         with mutant(name) as core:
             return to_verilog(core(config, channels), "microcircuit")
 
-    for module in (replay_module, bench_module):
-        monkeypatch.setattr(module, "core_verilog", broken_verilog)
+    monkeypatch.setattr(bench_module, "core_verilog", broken_verilog)
     failures = []
     for config_name, channels in (("signed", 3), ("default", 1)):
         try:
-            run_microcircuit(quickest, config_name=config_name, channels=channels, seed=2, steps=600)
+            BENCHES["microcircuit"].run(
+                quickest, config_name=config_name, channels=channels, seed=2, steps=600
+            )
         except BenchFailure as failure:
             failures.append(str(failure))
     print(f"{name}: {failures}")
@@ -191,7 +200,7 @@ def test_a_design_that_does_not_compile_names_its_log(simulator: Simulator) -> N
 
 
 def test_waves_show_expected_beside_actual(cocotb_simulator: CocotbSimulator, tmp_path: Path) -> None:
-    run_microcircuit(cocotb_simulator, config_name="signed", channels=3, steps=60, waves=tmp_path)
+    BENCHES["microcircuit"].run(cocotb_simulator, config_name="signed", channels=3, steps=60, waves=tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     assert names == {
         f"{kind}.{end}" for kind in ("random", "corner", "saturating") for end in ("vcd", "gtkw")
@@ -218,7 +227,9 @@ def test_runs_differ_only_by_simulator() -> None:
 
 def test_cxxrtl_says_what_it_cannot_do(tmp_path: Path) -> None:
     with pytest.raises(ToolError, match="replays only, without waves; take verilator or icarus"):
-        run_microcircuit(_installed("cxxrtl"), config_name="undelayed", channels=2, steps=60, waves=tmp_path)
+        BENCHES["microcircuit"].run(
+            _installed("cxxrtl"), config_name="undelayed", channels=2, steps=60, waves=tmp_path
+        )
 
 
 def test_differences_are_told_in_the_order_of_evaluation() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import json
 import os
 import re
@@ -22,8 +23,7 @@ from microzone.gateware.microcircuit import microcircuit
 from microzone.gateware.toolchain import to_verilog
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.recalibration import Status
-from microzone.sim.benches import run_microcircuit as bench_module
-from microzone.sim.replay import replay as replay_module
+from microzone.sim import blocks as bench_module
 from microzone.tools.cli import main as cli
 from support import changed
 
@@ -102,6 +102,21 @@ def test_code_is_highlighted_and_letters_are_kept(site: Path) -> None:
     page = (site / "tutorial.html").read_text(encoding="utf-8")
     assert 'class="highlight-pycon' in page and '<span class="kn">import</span>' in page
     assert "δp" in page and "Π" in page
+
+
+@pytest.mark.parametrize("package", sorted(path.stem for path in (DOCS / "api").glob("*.md")))
+def test_all_that_a_package_exports_is_in_the_site(site: Path, package: str) -> None:
+    ids = Page(site / "api" / f"{package}.html").ids
+    exported = importlib.import_module(f"microzone.{package}").__all__
+    assert {f"microzone.{package}.{name}" for name in exported} <= ids
+
+
+def test_a_component_is_shown_with_what_it_is_made_from(site: Path) -> None:
+    page = (site / "api" / "gateware.html").read_text(encoding="utf-8")
+    start = page.index('id="microzone.gateware.Microcircuit"')
+    shown = re.sub(r"<[^>]+>", "", page[start : start + 3000])
+    assert "Microcircuit(config, channels" in shown and "src_loc_at" not in shown
+    assert "src_loc_at" not in page
 
 
 @pytest.mark.parametrize(
@@ -315,8 +330,7 @@ def test_the_broken_gateware_of_the_tutorial_is_found(
     def broken_verilog(config: ChipConfig, channels: int) -> str:
         return to_verilog(core(config, channels), "microcircuit")
 
-    for module in (replay_module, bench_module):
-        monkeypatch.setattr(module, "core_verilog", broken_verilog)
+    monkeypatch.setattr(bench_module, "core_verilog", broken_verilog)
     say(microzone, command)
 
 

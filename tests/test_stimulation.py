@@ -11,9 +11,10 @@ from amaranth.sim import Simulator
 from microzone.gateware.stimulation.interlock import Interlock, InterlockFault
 from microzone.gateware.stimulation.stimulation import Stimulation
 from microzone.golden_model import ChipConfig, ConfigError
-from microzone.golden_model.config import BlankingMode, Shape
+from microzone.golden_model.config import BlankingMode, PulseShape
 from microzone.golden_model.stimulation import LATENCY, StimulationTiming, Stimulator
-from microzone.sim.benches.run_stimulation import STIMULATION_CONFIGS, run_stimulation
+from microzone.sim.benches.stimulation import STIMULATION_CONFIGS
+from microzone.sim.blocks import BENCHES
 from microzone.sim.build.simulators import SIMULATORS
 
 SMALL = STIMULATION_CONFIGS["biphasic"]
@@ -59,7 +60,7 @@ def _counted(settings: Any, start: int, cycles: int) -> dict[str, np.ndarray]:
     for pulse in range(settings.pulses):
         at = start + pulse * settings.period
         levels["cathodic"][at : at + settings.width] = True
-        if settings.shape is Shape.BIPHASIC:
+        if settings.shape is PulseShape.BIPHASIC:
             levels["anodic"][at + settings.width + settings.gap :][: settings.width] = True
         if settings.blank_mode is BlankingMode.PULSE:
             first = max(at - settings.guard_before, start)
@@ -70,8 +71,8 @@ def _counted(settings: Any, start: int, cycles: int) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.parametrize("mode", BlankingMode)
-@pytest.mark.parametrize("shape", Shape)
-def test_the_closed_form_is_the_counted_one(mode: BlankingMode, shape: Shape) -> None:
+@pytest.mark.parametrize("shape", PulseShape)
+def test_the_closed_form_is_the_counted_one(mode: BlankingMode, shape: PulseShape) -> None:
     rng, cycles = np.random.default_rng(5), 3000
     for case in range(20):
         model = Stimulator(SMALL)
@@ -202,4 +203,4 @@ def test_what_is_within_the_limits_passes_one_cycle_later() -> None:
 def test_benches_pass(name: str, config_name: str) -> None:
     if SIMULATORS[name].version() is None:
         pytest.skip(f"{name} is not installed")
-    run_stimulation(SIMULATORS[name], config_name=config_name, seed=3, steps=400)
+    BENCHES["stimulation"].run(SIMULATORS[name], config_name=config_name, seed=3, steps=400)

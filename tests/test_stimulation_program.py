@@ -20,9 +20,9 @@ from microzone.gateware.stimulation.registers import (
     stimulation_layout,
 )
 from microzone.golden_model import ChipConfig
-from microzone.golden_model.config import BlankingMode, Shape
+from microzone.golden_model.config import BlankingMode, PulseShape
 from microzone.golden_model.stimulation import StimulationTiming, TrainSettings
-from microzone.sim.benches.run_stimulation import STIMULATION_CONFIGS
+from microzone.sim.benches.stimulation import STIMULATION_CONFIGS
 
 SMALL = STIMULATION_CONFIGS["biphasic"]
 # Phases and least period so long that their sum is more than the adder holds.
@@ -62,7 +62,7 @@ def around(timing: StimulationTiming, rng: random.Random) -> Iterator[TrainSetti
         room = timing.period_limit - 1 - width - anodic
         modulus = 1 << stimulation_layout(timing.config)["word"].width
         gap = word(r.GAP, room, room, 0, modulus - width, modulus - width - anodic)
-        pulse = width if shape is Shape.MONOPHASIC else width + gap + anodic
+        pulse = width if shape is PulseShape.MONOPHASIC else width + gap + anodic
         period = word(r.PERIOD, timing.period_limit, timing.period_limit, timing.duration_limit)
         pulses = word(r.PULSES, timing.settings.pulses, 1, 2)
         if rng.random() < 0.5:  # the longest train
@@ -94,7 +94,7 @@ def follows(settings: TrainSettings) -> tuple[dict[Flag, bool], dict[Row, int]]:
     by_pulse, fixed = (settings.blank_mode is mode for mode in (BlankingMode.PULSE, BlankingMode.FIXED))
     pause, near = settings.period - settings.pulse, settings.guard_before
     flags = {
-        Flag.BIPHASIC: settings.shape is Shape.BIPHASIC,
+        Flag.BIPHASIC: settings.shape is PulseShape.BIPHASIC,
         Flag.BLANKS: by_pulse or fixed,
         Flag.GAPPED: settings.gap > 0,
         Flag.NEARS: near > 0,

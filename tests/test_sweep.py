@@ -16,14 +16,18 @@ from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.experiment.protocol import score
 from microzone.golden_model.experiment.sessions import Sessions
 from microzone.golden_model.files import FileError
-from microzone.tools.cli.options import UserError
+from microzone.golden_model.provenance import Provenance, provenance
+from microzone.tools.errors import UserError
 from microzone.tools.models import run_model
+from microzone.tools.sweep import store as module
 from microzone.tools.sweep.behaviour import MEASURES, Shift, course, measures, paired_shift
 from microzone.tools.sweep.proposal import joined, pareto_front, smallest_formats, widened
-from microzone.tools.sweep.spec import BUILT_IN, Experiment, Point, Scenario, Spec
+from microzone.tools.sweep.scenario import Scenario
+from microzone.tools.sweep.spec import BUILT_IN, Experiment, Point, Spec
 from microzone.tools.sweep.store import Store
+from microzone.tools.sweep.synthesis import Synthesis
 from microzone.tools.sweep.table import Row, as_table
-from microzone.tools.sweep.work import CHUNK, Part, Synthesis, parts, simulate
+from microzone.tools.sweep.work import CHUNK, Part, parts, simulate
 
 BASE = ChipConfig.make()
 WEIGHTS = ["formats.weight", "formats.potentiation", "formats.depression"]
@@ -348,6 +352,51 @@ def test_another_sweep_is_refused_in_its_folder(tmp_path: Path) -> None:
     (folder / "sweep.json").write_text("{")
     with pytest.raises(FileError, match=r"sweep\.json: cannot be read"):
         Store(folder, SPEC, BASE)
+
+
+def other_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the folder's results are computed from is another source from here on."""
+
+    def other(*starts: Any, **options: Any) -> Provenance:
+        found = provenance(*starts, **options)
+        return Provenance({**found.sources, "golden_model/microcircuit.py": "0"}, found.versions)
+
+    monkeypatch.setattr(module, "provenance", other)
+
+
+def test_parts_of_other_sources_are_outdated(
+    stored: tuple[Store, Part, dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, part, columns, path = stored
+    assert store.outdated == "" == Store(store.folder, SPEC, BASE).outdated
+    (other,) = parts(SPEC.points(BASE)[1:], range(10, 13))
+    store.save(other, columns)
+    other_sources(monkeypatch)
+    now = Store(store.folder, SPEC, BASE)
+    assert now.outdated == "another golden_model/microcircuit.py"
+    assert now.load(part) == now.load(other) == (None, "")
+    assert Store(store.folder, SPEC, BASE).load(part) == (None, ""), "what is outdated stays so"
+    now.save(part, columns)
+    assert now.load(part)[0] is not None and len(list(path.parent.iterdir())) == 2
+    now.remove_outdated()
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_costs_of_other_sources_or_tools_are_outdated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job, cost = Synthesis(BASE), {"logic_cells": 1}
+    store = Store(tmp_path, SPEC, BASE)
+    assert store.expect_tools({"yosys": "0.70"}) == "" and store.cost(job) is None
+    store.save_cost(job, cost)
+    again = Store(tmp_path, SPEC, BASE)
+    assert again.expect_tools({"yosys": "0.70"}) == "" and again.cost(job) == cost
+    assert again.expect_tools({"yosys": "0.71"}) == "yosys 0.70 instead of 0.71" and again.cost(job) is None
+    assert again.expect_tools({}) == "yosys 0.71 instead of none" and again.cost(job) is None
+    assert again.expect_tools({"yosys": "0.70"}) and again.cost(job) == cost
+    other_sources(monkeypatch)
+    assert again.expect_tools({"yosys": "0.70"}) == "another golden_model/microcircuit.py"
+    assert again.cost(job) is None
 
 
 def test_every_session_is_in_one_part() -> None:

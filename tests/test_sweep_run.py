@@ -20,7 +20,7 @@ from microzone.tools.sweep import work
 from microzone.tools.sweep.run import run_sweep
 from microzone.tools.sweep.spec import Spec
 from microzone.tools.sweep.store import Store
-from microzone.tools.sweep.work import Synthesis, synthesise
+from microzone.tools.sweep.synthesis import Synthesis, synthesise
 from rich.console import Console
 
 BASE = ChipConfig.make()

@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from microzone.boards.synthesis import CLOCK_HZ, calibrated_config, chip_cost, microcircuit_cost
+from microzone.boards.synthesis import CLOCK_HZ, calibrated_config, chip_cost, main, microcircuit_cost
 from microzone.gateware.toolchain import ToolError, find_tool
 from microzone.golden_model import ChipConfig
+from microzone.golden_model.config import ConfigError
 
 
 def test_the_core_fits_the_up5k() -> None:
@@ -36,6 +37,16 @@ def test_64_channels_and_no_dsp_fit_too() -> None:
     many = microcircuit_cost(ChipConfig.make(), 64)
     assert many.logic_cells < many.logic_cells_available and many.rams <= 30
     assert microcircuit_cost(ChipConfig.make(), dsp=False).dsps == 0
+
+
+def test_any_block_is_counted_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["link"])
+    *_, row = capsys.readouterr().out.splitlines()
+    name, cells, wrapper, *_ = row.split()
+    used, available = map(int, cells.split("/"))
+    assert name == "link" and int(wrapper) < used < available
+    with pytest.raises(ConfigError, match="block 'cerebrum': choose from microcircuit, "):
+        main(["cerebrum"])
 
 
 @pytest.mark.slow

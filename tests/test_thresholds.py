@@ -10,13 +10,9 @@ import numpy as np
 import pytest
 from microzone.golden_model import ChipConfig, DetectorFloat, FileError
 from microzone.golden_model.calibrate import thresholds as module
-from microzone.golden_model.calibrate.calibration import Goals, calibrate
-from microzone.golden_model.calibrate.plasticity_events import (
-    CalibrationError,
-    io_quality,
-    plasticity_events,
-    pn_quality,
-)
+from microzone.golden_model.calibrate.calibration import calibrate
+from microzone.golden_model.calibrate.goals import CalibrationError, Goals
+from microzone.golden_model.calibrate.plasticity_events import io_quality, plasticity_events, pn_quality
 from microzone.golden_model.calibrate.thresholds import (
     Selection,
     default_thresholds,

@@ -126,6 +126,6 @@ def _show(report: BuildReport, out: Path, console: Console) -> None:
     console.print(
         f"{report.board}: {what}, {report.fmax_hz / 1e6:.2f} MHz with seed {report.seed}, "
         f"clock {report.clock_hz / 1e6:g} MHz\n"
-        f"{out / report.bitstream}: sha256 {report.sha256}",
+        f"{out / report.bitstream}: identity {report.identity}, sha256 {report.sha256}",
         highlight=False,
     )

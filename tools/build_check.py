@@ -21,11 +21,11 @@ from ..golden_model.config import ChipConfig, ConfigError
 from ..golden_model.events import Result
 from ..golden_model.experiment.preparation import Preparation
 from ..golden_model.files import FileError
+from ..sim.build.simulators import BenchFailure
 from ..sim.loop.chip_record import OUTPUTS, ChipRecord
 from ..sim.loop.closed_loop import run_closed_loop
 from ..sim.loop.netlist_board import NetlistBoard
 from ..sim.loop.simulated_board import electrodes_of
-from ..sim.replay.record import BenchFailure
 from .host.chip import Host
 from .host.session import record_session
 from .models import paired_then_alone
@@ -51,6 +51,8 @@ class BuiltNetlist:
     ----------
     board : Board
     config : ChipConfig
+    identity : str
+        That the gateware reports.
     baud : int
     verilog : str
         Written by the run of Yosys that wrote what nextpnr has read.
@@ -58,6 +60,7 @@ class BuiltNetlist:
 
     board: Board
     config: ChipConfig
+    identity: str
     baud: int
     verilog: str
 
@@ -80,7 +83,8 @@ class BuiltNetlist:
         if found != report["netlist"]["v"]:
             raise FileError(f"{netlist}: sha256 {found}, in report.json it is {report['netlist']['v']}")
         config = ChipConfig.load(folder / "config.toml")
-        return cls(BOARDS[report["board"]], config, report["baud"], content.decode())
+        board, text = BOARDS[report["board"]], content.decode()
+        return cls(board, config, report["identity"], report["baud"], text)
 
 
 def check_checkable(board: Board, config: Configuration) -> None:
@@ -136,7 +140,11 @@ def check_netlist(
     ):  # fmt: skip
         host, out = Host(board, built), Path(name)
         progress(f"the netlist at its pins: registers, and a session of {steps} steps")
-        host.check_built()
+        found = host.check_built().identity
+        if found != netlist.identity:
+            raise BenchFailure(
+                f"the netlist says it is {found}: the bitstream's identity is {netlist.identity}"
+            )
         host.verify(built, without=())
         host.load(config, weights=True)
         report = record_session(host, config, out, n_steps=steps)

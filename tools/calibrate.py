@@ -9,7 +9,8 @@ from typing import Any
 
 from rich.console import Console
 
-from ..golden_model.calibrate.calibration import Goals, calibrate
+from ..golden_model.calibrate.calibration import calibrate
+from ..golden_model.calibrate.goals import Goals
 from ..golden_model.calibrate.thresholds import Selection, select_thresholds
 from ..golden_model.config import ChipConfig
 from ..golden_model.events import Events

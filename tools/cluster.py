@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import re
@@ -10,15 +9,13 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
-from functools import cache, partial
-from importlib.resources import files
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
-import numpy as np
+from ..golden_model.provenance import Provenance, module_name, provenance, whole_package
+from .errors import UserError
 
-from .cli.options import UserError
-
-__all__ = ["Run", "check_where", "cluster", "fingerprint"]
+__all__ = ["Run", "check_where", "cluster"]
 
 Chunk = TypeVar("Chunk")
 Answer = TypeVar("Answer")
@@ -83,7 +80,7 @@ class _Dask:
     ) -> Iterator[tuple[int, Answer]]:
         from distributed import KilledWorker, as_completed
 
-        work = partial(_work, function, fingerprint())
+        work = partial(_work, function, _provenance(function))
         futures = self._client.map(work, list(chunks), pure=False, key="microzone")
         index = {future.key: i for i, future in enumerate(futures)}
         try:
@@ -218,22 +215,18 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _work(function: Callable[[Chunk], Answer], theirs: str, chunk: Chunk) -> Answer:
-    """On a worker: one chunk, by one thread."""
+def _provenance(function: Callable[..., Any]) -> Provenance:
+    """What a function's answers depend on: its sources; for a function of a user's own, all of microzone."""
+    own = module_name(function).partition(".")[0] == __package__.partition(".")[0]
+    return provenance(function) if own else whole_package()
+
+
+def _work(function: Callable[[Chunk], Answer], theirs: Provenance, chunk: Chunk) -> Answer:
+    """On a worker, which may be on a machine with other sources: one chunk, by one thread."""
     import numba
 
-    if fingerprint() != theirs:
-        raise UserError(f"a worker has another version: {fingerprint()}, here it is {theirs}")
+    here = theirs.here()
+    if here != theirs:
+        raise UserError(f"a worker has another version: {here.difference(theirs)}")
     numba.set_num_threads(1)  # a worker of another machine may have been started with more
     return function(chunk)
-
-
-@cache
-def fingerprint() -> str:
-    """What the models' answers depend on: the sources of the golden model, and numpy's random generator."""
-    digest = hashlib.sha256()
-    folder = files("microzone.golden_model")
-    for source in sorted(folder.iterdir(), key=lambda source: source.name):
-        if source.name.endswith(".py"):
-            digest.update(source.name.encode() + b"\0" + source.read_bytes())
-    return f"golden model {digest.hexdigest()[:12]}, numpy {np.__version__}"

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 
 from ..gateware.toolchain import ToolError, find_tool, tool_version
+from ..sim.blocks import BENCHES
 from ..sim.build.simulators import SIMULATORS, find_libpython_or_fail
 
 __all__ = ["Finding", "examine"]
@@ -41,7 +42,7 @@ def examine() -> list[Finding]:
         ),
         *(_program(name, "Verilator's compiled models") for name in ("g++", "make")),
         *(
-            Finding(name, "simulation", found, "", simulator.how_to_get, name == "verilator")
+            Finding(name, _simulated(name), found, "", simulator.how_to_get, name == "verilator")
             for name, simulator in SIMULATORS.items()
             for found in [simulator.version()]
         ),
@@ -60,6 +61,12 @@ def examine() -> list[Finding]:
     found = version("z3-solver") if find_spec("z3") else None
     findings.append(Finding("z3", "proofs", found, "", "pip install z3-solver", False))
     return findings
+
+
+def _simulated(simulator: str) -> str:
+    """Which blocks' benches a simulator runs."""
+    able = [name for name, bench in BENCHES.items() if simulator in bench.simulators]
+    return f"simulation: {'all blocks' if len(able) == len(BENCHES) else ', '.join(able)}"
 
 
 def _tool(name: str) -> tuple[str, str]:

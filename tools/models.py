@@ -21,7 +21,7 @@ from ..golden_model.recalibration import Status
 from ..sim.build.simulators import Simulator
 from ..sim.replay.comparison import RECALIBRATION, first_difference, first_recalibration
 from ..sim.replay.record import recalibration_rows
-from ..sim.replay.replay import Scenario, replay
+from ..sim.replay.replay import replay_session
 
 __all__ = [
     "CONSTANT",
@@ -83,28 +83,28 @@ def run_model(
     BenchFailure, ToolError
         From the simulation.
     """
-    inputs = (events.pn_steps, events.io_steps, events.blanked_steps)
     enabled = config.recalibration.enabled
     if model == "float":
-        real = MicrocircuitFloat(config).process(*inputs[:2], blanked=inputs[2])
-        outcomes = (
-            float_recalibrations(recalibration_rows(real.recalibrations, np.float64)) if enabled else None
+        real = MicrocircuitFloat(config).process(
+            events.pn_steps, events.io_steps, blanked=events.blanked_steps
         )
+        found = recalibration_rows(real.recalibrations, np.float64)
+        outcomes = float_recalibrations(found) if enabled else None
         result = Result(np.flatnonzero(real.cr), real.weight, None, config, outcomes)
     else:
         if model == "fixed":
-            fixed = MicrocircuitFixed(config).process(*inputs[:2], blanked=inputs[2])
-            cr, raw, rows = fixed.cr, fixed.weight, recalibration_rows(fixed.recalibrations)
+            fixed = MicrocircuitFixed(config).process(
+                events.pn_steps, events.io_steps, blanked=events.blanked_steps
+            )
+            cr, raw = np.flatnonzero(fixed.cr), fixed.weight
+            rows = recalibration_rows(fixed.recalibrations)
         else:
             if simulator is None:
                 raise ValueError("model rtl needs a simulator")
-            pn, io, blanked = (steps[:, None] for steps in inputs)
-            scenario = Scenario("session", config, pn, io, blanked=blanked)
-            record = replay(scenario, simulator, progress=progress)
-            cr, raw = record["response"][:, 0], record["weight"][:, 0]
-            rows = record.get("recalibrations", recalibration_rows(()))
+            session = replay_session(events, config, simulator, progress=progress)
+            cr, raw, rows = session.cr, session.weight, session.recalibrations
         outcomes = fixed_recalibrations(rows, config) if enabled else None
-        result = Result(np.flatnonzero(cr), to_real(raw, config.formats.weight), raw, config, outcomes)
+        result = Result(cr, to_real(raw, config.formats.weight), raw, config, outcomes)
     if progress:
         progress(events.n_steps)
     return result
@@ -266,9 +266,9 @@ def _rows(result: Result) -> npt.NDArray[np.float64]:
     return np.stack([column.astype(np.float64) for column in columns], axis=1)
 
 
-def _comparable(result: Result, n_steps: int) -> dict[str, npt.NDArray[np.int64]]:
-    cr = np.zeros((n_steps, 1), np.int64)
-    cr[result.cr] = 1
+def _comparable(result: Result, n_steps: int) -> dict[str, npt.NDArray[Any]]:
+    cr = np.zeros((n_steps, 1), np.bool_)
+    cr[result.cr] = True
     assert result.w_raw is not None
     return {"weight": result.w_raw[:, None], "cr": cr}
 

@@ -12,16 +12,25 @@ from pathlib import Path
 
 from microzone.tools.cfpc.studies import CFPC_STUDY_TABLES
 
+from .architecture import architecture_svg, blocks_table
+from .blocks import BLOCK_TABLES
 from .boards import BOARD_TABLES
 from .cfpc import CFPC_TABLES
 from .diagrams import DIAGRAMS
 from .registers import write_registers
-from .tables import TABLES as BLOCK_TABLES
+from .tables import TABLES as PAGE_TABLES
 
 __all__ = ["DOCS", "TABLES", "fill", "main"]
 
 DOCS = Path(__file__).resolve().parents[1]
-TABLES = {**BLOCK_TABLES, **BOARD_TABLES, **CFPC_TABLES, **CFPC_STUDY_TABLES}
+TABLES = {
+    "where-a-block-is": blocks_table,
+    **PAGE_TABLES,
+    **BLOCK_TABLES,
+    **BOARD_TABLES,
+    **CFPC_TABLES,
+    **CFPC_STUDY_TABLES,
+}
 _MARKED = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -37,6 +46,7 @@ def main() -> None:
     for path in sorted(DOCS.rglob("*.md")):
         path.write_text(fill(path.read_text(encoding="utf-8")), encoding="utf-8")
     write_registers(DOCS / "registers")
+    (DOCS / "architecture.svg").write_text(architecture_svg(), encoding="utf-8")
     for name, diagram in DIAGRAMS.items():
         target = DOCS / "blocks" / f"{name}-timing.json"
         target.write_text(json.dumps(diagram(), indent=1) + "\n", encoding="utf-8")

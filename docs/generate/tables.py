@@ -190,6 +190,7 @@ def ports_table() -> str:
     """Ports of the core for one channel and default formats, as its Verilog names them."""
     core = Microcircuit(ChipConfig.make())
     rows = [["`clk`, `rst`", "in", "1, 1"]]
+    member: Any  # a Member; the stubs say that it is a Flow
     for path, member, _ in core.signature.flatten(core):
         name = "__".join(str(part) for part in path)
         width = Shape.cast(member.shape).width

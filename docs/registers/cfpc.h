@@ -76,6 +76,16 @@ extern "C" {
 #define CFPC__CONTROL__CONFIG_HASHX__DIGITS_bp 0
 #define CFPC__CONTROL__CONFIG_HASHX__DIGITS_bw 32
 
+// reg - cfpc.control.PROTOCOL
+#define CFPC__CONTROL__PROTOCOL__VERSION_bm 0xffffffff
+#define CFPC__CONTROL__PROTOCOL__VERSION_bp 0
+#define CFPC__CONTROL__PROTOCOL__VERSION_bw 32
+
+// reg - cfpc.control.IDENTITY[]
+#define CFPC__CONTROL__IDENTITYX__DIGITS_bm 0xffffffff
+#define CFPC__CONTROL__IDENTITYX__DIGITS_bp 0
+#define CFPC__CONTROL__IDENTITYX__DIGITS_bw 32
+
 // regfile - cfpc.control
 typedef struct __attribute__ ((__packed__)) {
     uint32_t MAGIC;
@@ -87,6 +97,8 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t STEPS;
     uint32_t COMMAND;
     uint32_t CONFIG_HASH[8];
+    uint32_t PROTOCOL;
+    uint32_t IDENTITY[2];
 } cfpc__control_t;
 
 // reg - cfpc.step.BASIS[]
@@ -124,7 +136,7 @@ typedef struct __attribute__ ((__packed__)) {
 // addrmap - cfpc
 typedef struct __attribute__ ((__packed__)) {
     cfpc__control_t control;
-    uint8_t RESERVED_40_3fff[0x3fc0];
+    uint8_t RESERVED_4c_3fff[0x3fb4];
     cfpc__step_t step;
     uint8_t RESERVED_400c_bfff[0x7ff4];
     cfpc__weights_t weights;

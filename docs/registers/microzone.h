@@ -159,6 +159,16 @@ extern "C" {
 #define MICROZONE__CONTROL__CONFIG_HASHX__DIGITS_bp 0
 #define MICROZONE__CONTROL__CONFIG_HASHX__DIGITS_bw 32
 
+// reg - microzone.control.PROTOCOL
+#define MICROZONE__CONTROL__PROTOCOL__VERSION_bm 0xffffffff
+#define MICROZONE__CONTROL__PROTOCOL__VERSION_bp 0
+#define MICROZONE__CONTROL__PROTOCOL__VERSION_bw 32
+
+// reg - microzone.control.IDENTITY[]
+#define MICROZONE__CONTROL__IDENTITYX__DIGITS_bm 0xffffffff
+#define MICROZONE__CONTROL__IDENTITYX__DIGITS_bp 0
+#define MICROZONE__CONTROL__IDENTITYX__DIGITS_bw 32
+
 // regfile - microzone.control
 typedef struct __attribute__ ((__packed__)) {
     uint32_t MAGIC;
@@ -178,6 +188,8 @@ typedef struct __attribute__ ((__packed__)) {
     uint32_t DETECTIONS;
     uint32_t RESPONSES;
     uint32_t CONFIG_HASH[8];
+    uint32_t PROTOCOL;
+    uint32_t IDENTITY[2];
 } microzone__control_t;
 
 // reg - microzone.stimulation.PERIOD
@@ -470,7 +482,7 @@ typedef struct __attribute__ ((__packed__)) {
 // addrmap - microzone
 typedef struct __attribute__ ((__packed__)) {
     microzone__control_t control;
-    uint8_t RESERVED_60_3ff[0x3a0];
+    uint8_t RESERVED_6c_3ff[0x394];
     microzone__stimulation_t stimulation;
     uint8_t RESERVED_430_fff[0xbd0];
     microzone__circuitsx__stride80_t circuits[1];

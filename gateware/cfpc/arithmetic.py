@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ...golden_model.cfpc import FilterWords
+from ...golden_model.cfpc.words import FilterWords
 from ...golden_model.fixed import QFormat, Rounding
+from ..component import Component
 from ..events import channel_shape
 from ..fixed import resize
 from .program import Source
@@ -65,7 +66,7 @@ def learnt_weight(words: FilterWords, before: Value, product: Value) -> Value:
     return narrowed(after, 0, words.weight)
 
 
-class MultiplyAdd(wiring.Component):
+class MultiplyAdd(Component):
     """The multiplier, its two operands and its sum, for both passes of a step.
 
     In the cycle after a slot or a synapse is read its first product is made, in the next one the second
@@ -83,20 +84,43 @@ class MultiplyAdd(wiring.Component):
     slot : In(slot_layout(words))
     visit, first, last : In(1)
         A synapse is read; it is the first; the last.
-    factor : In
+    factor : In(factor_shape(words))
         Coefficient or weight.
-    operand : In
+    operand : In(operand_shape(words))
         State, or u a delay ago.
-    heard_basis, heard_trace : In
+    heard_basis, heard_trace : In(words.signal)
         x and h of the synapse; they and `factor` stay for two cycles.
-    basis, fed, error : In
+    basis, fed, error : In(words.signal)
         x, u and e of the step.
     multiplies, learns : Out(1)
         A synapse's w·x is made; its h·e is made.
-    product, total : Out
+    product : Out(wide enough for any)
+        What was multiplied in the cycle before.
+    total : Out(total_shape(words))
+        The sum so far.
     trace, state, output : Out(1)
         `total` is that of h, of a state, of o.
     """
+
+    fetch: Signal
+    slot: data.View[data.StructLayout]
+    visit: Signal
+    first: Signal
+    last: Signal
+    factor: Signal
+    operand: Signal
+    heard_basis: Signal
+    heard_trace: Signal
+    basis: Signal
+    fed: Signal
+    error: Signal
+    multiplies: Signal
+    learns: Signal
+    product: Signal
+    total: Signal
+    trace: Signal
+    state: Signal
+    output: Signal
 
     def __init__(self, words: FilterWords) -> None:
         self._words = words
@@ -148,6 +172,7 @@ class MultiplyAdd(wiring.Component):
         m.d.sync += source.eq(self.slot.source)
         m.d.comb += [self.multiplies.eq(of_synapses[0]), self.learns.eq(of_synapses[1])]
 
+        # What is multiplied: of the model a coefficient and what the slot names, of a synapse w·x, then h·e.
         multiplier, multiplicand = (Signal(Shape(width, signed=True)) for width in self._widths)
         m.d.comb += [multiplier.eq(self.factor), multiplicand.eq(self.operand)]
         with m.If(self.learns):
@@ -161,6 +186,7 @@ class MultiplyAdd(wiring.Component):
                 m.d.comb += multiplicand.eq(self.fed)
         m.d.sync += self.product.eq(multiplier * multiplicand)
 
+        # What is added, and what the sum is of once its last product is in it.
         with m.If(of_model[1] | of_synapses[1]):
             m.d.sync += self.total.eq(Mux(first[1], 0, self.total) + self.product)
         m.d.sync += [

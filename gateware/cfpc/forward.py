@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
+from amaranth.lib import data, memory
 from amaranth.lib.wiring import In, Out
 
+from ..component import Component
 from ..events import channel_shape
 from .arithmetic import narrowed, operand_shape, slot_layout, total_shape
 from .program import CfpcTiming, Slot, Source
 
 __all__ = ["IN_BLOCK_RAM", "ForwardModel"]
 
-IN_BLOCK_RAM = {"attrs": {"ram_style": "block"}}
-"""For a memory."""
+IN_BLOCK_RAM = {"ram_style": "block"}
+"""Attributes of a memory."""
 
 
-class ForwardModel(wiring.Component):
+class ForwardModel(Component):
     """``h = C·s + D·v``, ``s := A·s + B·v``, v as u = x - h (or x) was a delay ago; for each input.
 
     The program of ``cfpc_program``, a slot a cycle, issued from the first to the last and then from the first
@@ -33,33 +34,52 @@ class ForwardModel(wiring.Component):
     -------
     issue : In(1)
         The next slot.
-    basis : In
+    basis : In(words.signal)
         x; stays from the first slot's fetch to the last one's.
-    input : In
+    input : In(a number of an input)
         Its number, as long.
     finish : In(1)
         The step is over.
     clear : In(1)
         Write 0 to a row of all that is kept; from reset on.
-    total, total_is_trace, total_is_state : In
-        From the multiplier: the sum of a row, and which one.
+    total : In(total_shape(words))
+        From the multiplier: the sum of a row.
+    total_is_trace, total_is_state : In(1)
+        It is that of h; of a state.
     ends : Out(1)
         With `issue`: this is the last slot.
     fetch : Out(1)
         A slot is fetched.
-    row : Out
+    row : Out(a number of a slot)
         Where its coefficient is in the program.
     slot : Out(slot_layout(words))
         The slot.
-    operand : Out
+    operand : Out(operand_shape(words))
         What it multiplies, in the next cycle, where that is kept here.
-    trace : Out
+    trace : Out(words.signal)
         h.
     keep : Out(1)
         It is new in this cycle.
-    fed : Out
+    fed : Out(words.signal)
         u, from the next cycle on.
     """
+
+    issue: Signal
+    basis: Signal
+    input: Signal
+    finish: Signal
+    clear: Signal
+    total: Signal
+    total_is_trace: Signal
+    total_is_state: Signal
+    ends: Signal
+    fetch: Signal
+    row: Signal
+    slot: data.View[data.StructLayout]
+    operand: Signal
+    trace: Signal
+    keep: Signal
+    fed: Signal
 
     def __init__(self, timing: CfpcTiming) -> None:
         self._timing = timing
@@ -90,12 +110,15 @@ class ForwardModel(wiring.Component):
         m = Module()
         timing, words = self._timing, self._timing.words
         slots, drop = len(timing.program), words.coefficient.fraction_bits
-        m.submodules.program = program = memory.Memory(
+
+        # The program, and where it has come.
+        program: memory.Memory[data.StructLayout, data.View[data.StructLayout]] = memory.Memory(
             shape=self.slot.shape(),
             depth=slots,
             init=[_without_coefficient(slot) for slot in timing.program],
-            **IN_BLOCK_RAM,
+            attrs=IN_BLOCK_RAM,
         )
+        m.submodules.program = program
         issued, at = program.read_port(), Signal(range(slots))
         m.d.comb += [
             issued.addr.eq(at),
@@ -108,9 +131,10 @@ class ForwardModel(wiring.Component):
             m.d.sync += [at.eq(Mux(self.ends, 0, at + 1)), self.row.eq(at)]
 
         # States of this step in one bank, of the next in the other; above them the line of u.
-        m.submodules.operands = operands = memory.Memory(
-            shape=self.operand.shape(), depth=timing.operand_rows, init=[], **IN_BLOCK_RAM
+        operands: memory.Memory[Shape, Value] = memory.Memory(
+            shape=self.operand.shape(), depth=timing.operand_rows, init=[], attrs=IN_BLOCK_RAM
         )
+        m.submodules.operands = operands
         read, write = operands.read_port(), operands.write_port()
         head, bank, state = Signal(range(timing.operand_rows)), Signal(), Signal(self.slot.state.shape())
         store = self.fetch & self.slot.store
@@ -134,6 +158,7 @@ class ForwardModel(wiring.Component):
         with m.If(self.finish):
             m.d.sync += bank.eq(~bank)
 
+        # h and u of this step, and the number of the state that comes next.
         m.d.sync += self.keep.eq(self.total_is_trace)
         with m.If(self.total_is_trace):
             m.d.sync += [self.trace.eq(narrowed(self.total, drop, words.signal)), state.eq(0)]

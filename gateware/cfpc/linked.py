@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Module, ResetInserter
+from amaranth.hdl import Module, ResetInserter, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden_model.cfpc import CfpcConfig
+from ...golden_model.cfpc.config import CfpcConfig
+from ..component import Component
+from ..identity import NO_IDENTITY
 from ..link.link import Link
 from .filter import Cfpc
 from .registers import CfpcRegisters
@@ -19,12 +21,14 @@ _ALIVE_BIT = 7
 """Of the number of steps: at 1000 steps a second a lamp is seen to blink."""
 
 
-class LinkedCfpc(wiring.Component):
+class LinkedCfpc(Component):
     """Filter, register block and link. UART, SPI or USB take the two streams of bytes.
 
     Parameters
     ----------
     config : CfpcConfig
+    identity : str
+        What the gateware says of itself, see ``identity_of``.
 
     Members
     -------
@@ -47,9 +51,17 @@ class LinkedCfpc(wiring.Component):
         See :class:`Cfpc`.
     """
 
-    def __init__(self, config: CfpcConfig) -> None:
+    rx: stream.Interface
+    rx_error: Signal
+    tx: stream.Interface
+    alive: Signal
+    learning: Signal
+    saturated: Signal
+
+    def __init__(self, config: CfpcConfig, *, identity: str = NO_IDENTITY) -> None:
         self.config = config
-        self._filter, self._registers, self._link = Cfpc(config), CfpcRegisters(config), Link()
+        self._filter, self._link = Cfpc(config), Link()
+        self._registers = CfpcRegisters(config, identity=identity)
         super().__init__(
             {
                 "rx": In(stream.Signature(8)),

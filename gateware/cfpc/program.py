@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from amaranth.utils import ceil_log2
 
-from ...golden_model.cfpc import CfpcConfig, FilterWords
-from ...golden_model.cfpc.words import Raw
+from ...golden_model.cfpc.config import CfpcConfig
+from ...golden_model.cfpc.words import FilterWords, Raw
 from ..events import channel_shape
 
 __all__ = ["CfpcTiming", "Slot", "Source", "forward_program"]

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ...golden_model.detection_parameters import DetectionParameters
 from ...golden_model.fixed import QFormat
+from ..component import Component
 from ..fixed import resize
 
 __all__ = ["Accumulator", "FrameCount", "GainProduct", "is_less"]
@@ -25,7 +25,7 @@ def is_less(value: Value, inverted: Value) -> Value:
     return (Cat(1, value, 0).as_signed() + Cat(1, inverted).as_signed())[-1]
 
 
-class FrameCount(wiring.Component):
+class FrameCount(Component):
     """How many frames have begun, and the shift of the plain average over so many samples.
 
     Parameters
@@ -36,11 +36,15 @@ class FrameCount(wiring.Component):
     -------
     frame : In(1)
         A frame begins.
-    inverted : Out
+    inverted : Out(signed(count_format.width + 2))
         ``~(frames begun)`` two cycles later, held once they are more than any number of ``count_format``.
-    log2 : Out
+    log2 : Out(range(most_bits + 1))
         ``min(floor(log2(frames begun)), most_bits)``, three cycles later.
     """
+
+    frame: Signal
+    inverted: Signal
+    log2: Signal
 
     def __init__(self, parameters: DetectionParameters) -> None:
         self._count, self._most_bits = parameters.count_format, parameters.most_bits
@@ -54,11 +58,13 @@ class FrameCount(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        begins, inverted = Signal(), self.inverted
+        begins = Signal()
+        inverted = self.inverted
         m.d.sync += begins.eq(self.frame)
         # It is 0 in the first cycle after reset: a flip-flop that starts as 1 has inverters on both sides.
         with m.If((begins & inverted[self._count.width]) | ~inverted[-1]):
             m.d.sync += inverted.eq(inverted - 1)
+        # The next power of two is reached once that bit of the count is 1.
         grows = inverted[-1] & ~inverted[1:].bit_select(self.log2, 1)
         if self._count.width > self._most_bits:
             grows &= self.log2 != self._most_bits
@@ -67,7 +73,7 @@ class FrameCount(wiring.Component):
         return m
 
 
-class Accumulator(wiring.Component):
+class Accumulator(Component):
     """``augend + ~(value >> bits)``: the averages, and what is between them.
 
     The leaky average old + (operand - old) / 2**bits takes two cycles and no inverter for `old`, the augend::
@@ -90,26 +96,39 @@ class Accumulator(wiring.Component):
 
     Members
     -------
-    word : In
+    word : In(signed(width))
         The augend: a word of the table.
-    sample : In
+    sample : In(formats.detection_state)
         The augend instead, with `sampling`; its value then, if `alone`.
     takes : In(1)
-        Go on to `result`, as all that follows says.
+        Take the sum, the next `value`, as all that follows says.
     sampling, alone : In(1)
         Take `sample`; take the augend only.
-    bits : In
+    bits : In(range(most_bits + 1))
         Shift what is in it, of so many bits as the difference of two averages has.
     rounding, carry : In(1)
         Add the rounding of the shift; add 1.
     invert : In(1)
-        Take ``~result`` instead.
+        Take its complement instead.
     saturating : In(1)
         Hold it at the maximum of `work`; it is not negative.
     clear : In(1)
         Take 0 instead.
     value : Out(signed(width + 1))
     """
+
+    word: Signal
+    sample: Signal
+    takes: Signal
+    sampling: Signal
+    alone: Signal
+    bits: Signal
+    rounding: Signal
+    carry: Signal
+    invert: Signal
+    saturating: Signal
+    clear: Signal
+    value: Signal
 
     def __init__(self, parameters: DetectionParameters, width: int) -> None:
         state, limit = parameters.config.formats.detection_state, parameters.input_format.integer_bits
@@ -139,6 +158,7 @@ class Accumulator(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         width, zeros, difference = self._width, self._zeros, self._difference
+        # The two summands. In place of a sample's lowest bits, all 0, come the word's, which are reset below.
         shifted = Cat(Const(1, 1), self.value[: difference.width]).as_signed() >> self.bits
         addend = Mux(self.alone, 0, ~shifted[1:].as_signed())
         chosen = Mux(self.sampling, self.sample[zeros:].as_signed(), self.word[zeros:].as_signed())
@@ -162,10 +182,11 @@ class Accumulator(wiring.Component):
         return m
 
 
-class GainProduct(wiring.Component):
+class GainProduct(Component):
     """The threshold gain·v, rounded half up: a bit of the gain a cycle from the lowest.
 
-    The gain's register shifts out as the product shifts in, which begins with the half that rounds.
+    The gain's register shifts out as the product shifts in, which begins with half of
+    its last bit: that rounds.
 
     Parameters
     ----------
@@ -177,16 +198,23 @@ class GainProduct(wiring.Component):
     -------
     start : In(1)
         Take `gain` and `factor`.
-    gain : In
-    factor : In
+    gain : In(formats.detection_gain)
+    factor : In(work.width - 1)
         v, which is not negative.
     ends : Out(1)
         In the last of as many cycles as the gain has bits, and after them.
-    threshold : Out
+    threshold : Out(parameters.threshold_format.width)
         After them.
     relative : Out(1)
         The gain is not 0.
     """
+
+    start: Signal
+    gain: Signal
+    factor: Signal
+    ends: Signal
+    threshold: Signal
+    relative: Signal
 
     def __init__(self, parameters: DetectionParameters, work: QFormat) -> None:
         self._gain = parameters.config.formats.detection_gain
@@ -204,19 +232,22 @@ class GainProduct(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        gain, left = self._gain, Signal(range(self._gain.width + 1))
-        factor, product = Signal.like(self.factor), Signal(gain.width + self._high_bits)
+        gain = self._gain
+        left = Signal(range(gain.width + 1))  # bits of the gain to go
+        factor = Signal.like(self.factor)
+        # The gain in its low bits, of which the lowest decides on the next sum in the high ones.
+        product = Signal(gain.width + self._high_bits)
         low, high = product[: gain.width], product[gain.width :]
         m.d.comb += [self.ends.eq(left <= 1), self.threshold.eq(product[gain.fraction_bits :])]
         with m.If(left != 0):
             added = Mux(low[0], high + factor, high)
             m.d.sync += [left.eq(left - 1), product.eq(Cat(low[1:], added[: len(high) + 1]))]
         with m.If(self.start):
-            half = 1 << gain.fraction_bits >> 1
+            rounding = 1 << gain.fraction_bits >> 1  # half of the threshold's last bit; 0 without a fraction
             m.d.sync += [
                 left.eq(gain.width),
                 factor.eq(self.factor),
-                product.eq(Cat(self.gain, Const(half, len(high)))),
+                product.eq(Cat(self.gain, Const(rounding, len(high)))),
                 self.relative.eq(self.gain.any()),
             ]
         return m

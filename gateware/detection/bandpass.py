@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value
+from amaranth.lib import memory, stream
 from amaranth.lib.wiring import In, Out
 
 from ...golden_model.detection_parameters import SECTIONS, TAPS, DetectionParameters
 from ...golden_model.fixed import QFormat
+from ..component import Component
 from ..events import channel_shape
 from ..fixed import resize
 from .parameters import TABLE_BITS, configured_word, sample_layout
@@ -32,7 +33,7 @@ _FIRST_DONE = TAPS + _PIPELINE
 _SECOND_DONE = SECTIONS * TAPS + _PIPELINE
 
 
-class BandPass(wiring.Component):
+class BandPass(Component):
     """``y = b0·x + b1·x1 + b2·x2 - a1·y1 - a2·y2``, twice; as in ``DetectorFixed``, bit for bit.
 
     A product a cycle, the sum at full width; the output of each biquad is rounded half up and saturates. The
@@ -61,18 +62,28 @@ class BandPass(wiring.Component):
         No sample is within; the coefficients can be accessed.
     hold : In(1)
         Accept no sample in this cycle.
-    address : In
+    address : In(TABLE_BITS + channel_shape(electrodes).width)
         Tap, then electrode, of an access, while idle and with `hold`; `read_data` is it in the next cycle.
     write : In(1)
         Write `write_data` to it.
     clear : In(1)
         Bring back row `address` of everything instead.
-    write_data : In
-    read_data : Out
+    write_data : In(formats.filter_coefficient)
+    read_data : Out(formats.filter_coefficient)
     """
 
     cycles_per_sample = _SECOND_DONE + 3
     latency = _SECOND_DONE + 2
+
+    samples: stream.Interface
+    filtered: stream.Interface
+    idle: Signal
+    hold: Signal
+    address: Signal
+    write: Signal
+    clear: Signal
+    write_data: Signal
+    read_data: Signal
 
     def __init__(self, parameters: DetectionParameters) -> None:
         self.parameters = parameters
@@ -95,101 +106,74 @@ class BandPass(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        formats = self.parameters.config.formats
-        state, coefficient = formats.filter_state, formats.filter_coefficient
-        in_memory = {"init": [], "attrs": {"ram_style": "block"}}
-        number = channel_shape(self.parameters.electrodes)
-        electrode, blanked = Signal(number), Signal()
-        x, y = Signal(state.as_shape()), Signal(state.as_shape())
-        turn = Signal(range(_SECOND_DONE + 1))
+        walk = _Walk(self)
+        tap = self._coefficients(m, walk)
+        history = _History(m, self, walk)
+        total = _Sum(m, self, walk, tap, history.past)
+        self._sequence(m, walk, history, total)
+        return m
 
-        m.submodules.coefficients = coefficients = memory.Memory(
-            shape=coefficient.as_shape(), depth=self.clear_cycles, **in_memory
+    def _coefficients(self, m: Module, walk: _Walk) -> Value:
+        """The memory of coefficients, accessed while idle; what it has for the term of the turn before."""
+        coefficient = self.parameters.config.formats.filter_coefficient
+        coefficients: memory.Memory[Shape, Value] = memory.Memory(
+            shape=coefficient.as_shape(),
+            depth=self.clear_cycles,
+            init=[],
+            attrs={"ram_style": "block"},
         )
+        m.submodules.coefficients = coefficients
         tap_read, tap_write = coefficients.read_port(), coefficients.write_port()
-        row = self.address[:TABLE_BITS]
+        row, electrode = self.address[:TABLE_BITS], self.address[TABLE_BITS:]
         taps = [at for at in self.parameters.rows if at.tap is not None]
-        initial = configured_word(
-            self.parameters, taps, coefficient.as_shape(), self.address[TABLE_BITS:], row
-        )
+        initial = configured_word(self.parameters, taps, coefficient.as_shape(), electrode, row)
+        tap = Array(tap for tap, _ in _TERMS)[walk.turn]
         m.d.comb += [
-            tap_read.addr.eq(Mux(self.idle, self.address, Cat(Array(t for t, _ in _TERMS)[turn], electrode))),
+            tap_read.addr.eq(Mux(self.idle, self.address, Cat(tap, walk.electrode))),
             self.read_data.eq(tap_read.data),
             tap_write.addr.eq(self.address),
             tap_write.data.eq(Mux(self.clear, initial, self.write_data)),
             tap_write.en.eq(self.write | self.clear),
             tap_read.en.eq(~tap_write.en),  # a word that is read as it is written is undefined
         ]
-        m.submodules.history = history = memory.Memory(
-            shape=state.as_shape(), depth=1 << _HISTORY_BITS + number.width, **in_memory
-        )
-        past, kept = history.read_port(), history.write_port()
-        wanted = Array(Const(at or 0, _HISTORY_BITS) for _, at in _TERMS)[turn]
-        m.d.comb += [past.addr.eq(Cat(wanted, electrode)), past.en.eq(~self.idle)]
+        return tap_read.data
 
-        # Read, multiply, add: term t is read in its turn, multiplied in the next, added in the one after.
-        product = Signal(QFormat(True, state.width + coefficient.width, 0).as_shape())
-        wide = QFormat(
-            True,
-            state.integer_bits + coefficient.integer_bits + 3,
-            state.fraction_bits + coefficient.fraction_bits,
-        )
-        total = Signal(wide.as_shape())
-        newest = turn == 1, turn == len(_TERMS)
-        operand = Mux(newest[0], x, Mux(newest[1], y, past.data))
-        subtract = Signal()
-        fed_back = [t for t, (tap, _) in enumerate(_TERMS) if tap % TAPS in (3, 4)]
-        m.d.sync += [
-            product.eq(operand * tap_read.data),
-            subtract.eq(Cat(turn == t + 1 for t in fed_back).any()),
-        ]
-        first = (turn == _PIPELINE) | (turn == TAPS + _PIPELINE)
-        # One carry chain: total - product = total + ~product + 1, the 1 as a carry from below.
-        signed = product ^ subtract.replicate(len(product)).as_signed()
-        augend = Cat(subtract, Mux(first, 0, total)).as_signed()
-        summed = (augend + Cat(subtract, signed).as_signed())[1 : 1 + wide.width]
-        result = resize(total, wide, state)
-
-        def keep(at: int, word: Any) -> None:
-            m.d.comb += [
-                kept.addr.eq(Cat(Const(at, _HISTORY_BITS), electrode)),
-                kept.data.eq(word),
-                kept.en.eq(~blanked),
-            ]
-
+    def _sequence(self, m: Module, walk: _Walk, history: _History, total: _Sum) -> None:
+        """A sample comes in, is filtered in a turn a term and some for the last sums, and is handed over."""
+        x, y, turn, blanked = walk.x, walk.y, walk.turn, walk.blanked
+        keep, past, result = history.keep, history.past, total.result
         given, out = self.samples.payload, self.filtered.payload
-        widened = resize(given.sample, formats.sample, state)
-        m.d.comb += [out.electrode.eq(electrode), out.sample.eq(x), out.blanked.eq(blanked)]
+        formats = self.parameters.config.formats
+        widened = resize(given.sample, formats.sample, formats.filter_state)
+        m.d.comb += [out.electrode.eq(walk.electrode), out.sample.eq(x), out.blanked.eq(blanked)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += [self.idle.eq(1), self.samples.ready.eq(~self.hold & ~self.clear)]
                 m.d.sync += [
-                    electrode.eq(given.electrode),
+                    walk.electrode.eq(given.electrode),
                     blanked.eq(given.blanked),
                     x.eq(widened),
                     turn.eq(0),
                 ]
                 with m.If(self.clear):
-                    m.d.comb += [
-                        kept.addr.eq(Cat(row[:_HISTORY_BITS], self.address[TABLE_BITS:])),
-                        kept.en.eq(1),
-                    ]
+                    history.clear()
                 with m.If(self.samples.valid & self.samples.ready):
                     m.next = "FILTER"
             with m.State("FILTER"):
-                m.d.sync += [turn.eq(turn + 1), total.eq(summed)]
+                m.d.sync += [turn.eq(turn + 1), total.total.eq(total.summed)]
+                # What was read in the turn before moves on to the place of the older one.
                 with m.Switch(turn):
                     with m.Case(3):
-                        keep(_X2, past.data)
+                        keep(_X2, past)
                     with m.Case(4):
                         keep(_X1, x)
                     with m.Case(_FIRST_DONE):
                         m.d.sync += y.eq(result)
-                        keep(_Y2, past.data)
+                        keep(_Y2, past)
                     with m.Case(_FIRST_DONE + 1):
                         keep(_Y1, y)
                     with m.Case(_FIRST_DONE + 2):
-                        keep(_Z2, past.data)
+                        keep(_Z2, past)
                     with m.Case(_SECOND_DONE):
                         m.d.sync += x.eq(Mux(blanked, 0, result))
                         keep(_Z1, result)
@@ -198,4 +182,103 @@ class BandPass(wiring.Component):
                 m.d.comb += self.filtered.valid.eq(1)
                 with m.If(self.filtered.ready):
                     m.next = "IDLE"
-        return m
+
+
+class _Walk:
+    """The sample that is within, and how far it is.
+
+    Attributes
+    ----------
+    electrode, blanked : Signal
+    x, y : Signal
+        The sample, and in the end the output; the output of the first biquad.
+    turn : Signal
+        The term that is read in this cycle, and beyond the last one the sums that are not yet made.
+    """
+
+    def __init__(self, bandpass: BandPass) -> None:
+        state = bandpass.parameters.config.formats.filter_state.as_shape()
+        self.electrode = Signal(channel_shape(bandpass.parameters.electrodes))
+        self.blanked = Signal()
+        self.x = Signal(state)
+        self.y = Signal(state)
+        self.turn = Signal(range(_SECOND_DONE + 1))
+
+
+class _History:
+    """The memory of inputs and outputs one and two samples ago.
+
+    Attributes
+    ----------
+    past : Value
+        What it has for the term of the turn before.
+    """
+
+    def __init__(self, m: Module, bandpass: BandPass, walk: _Walk) -> None:
+        self._m, self._bandpass, self._walk = m, bandpass, walk
+        history: memory.Memory[Shape, Value] = memory.Memory(
+            shape=bandpass.parameters.config.formats.filter_state.as_shape(),
+            depth=1 << _HISTORY_BITS + len(walk.electrode),
+            init=[],
+            attrs={"ram_style": "block"},
+        )
+        m.submodules.history = history
+        past, kept = history.read_port(), history.write_port()
+        self.past, self._kept = past.data, kept
+        wanted = Array(Const(at or 0, _HISTORY_BITS) for _, at in _TERMS)[walk.turn]
+        m.d.comb += [past.addr.eq(Cat(wanted, walk.electrode)), past.en.eq(~bandpass.idle)]
+
+    def keep(self, at: int, word: Value) -> None:
+        """Write a word of the sample's electrode, which a blanked sample leaves."""
+        kept, blanked = self._kept, self._walk.blanked
+        self._m.d.comb += [
+            kept.addr.eq(Cat(Const(at, _HISTORY_BITS), self._walk.electrode)),
+            kept.data.eq(word),
+            kept.en.eq(~blanked),
+        ]
+
+    def clear(self) -> None:
+        """Write 0 to the row of `address`, if it has one."""
+        address = self._bandpass.address
+        row, electrode = address[:_HISTORY_BITS], address[TABLE_BITS:]
+        self._m.d.comb += [self._kept.addr.eq(Cat(row, electrode)), self._kept.en.eq(1)]
+
+
+class _Sum:
+    """The sum of products: term t is read in its turn, multiplied in the next, added in the one after.
+
+    Attributes
+    ----------
+    total : Signal
+        The sum so far, at full width.
+    summed : Value
+        With the product that is there in this cycle: the first one of a biquad begins it.
+    result : Value
+        `total`, rounded and saturated to ``formats.filter_state``.
+    """
+
+    def __init__(self, m: Module, bandpass: BandPass, walk: _Walk, tap: Value, past: Value) -> None:
+        formats, turn = bandpass.parameters.config.formats, walk.turn
+        state, coefficient = formats.filter_state, formats.filter_coefficient
+        product = Signal(QFormat(True, state.width + coefficient.width, 0).as_shape())
+        wide = QFormat(
+            True,
+            state.integer_bits + coefficient.integer_bits + 3,
+            state.fraction_bits + coefficient.fraction_bits,
+        )
+        self.total = Signal(wide.as_shape())
+        # x and y are not in the memory when their turn comes.
+        operand = Mux(turn == 1, walk.x, Mux(turn == len(_TERMS), walk.y, past))
+        # The terms of the outputs, a1 and a2, are subtracted.
+        subtract = Signal()
+        fed_back = [t for t, (tap, _) in enumerate(_TERMS) if tap % TAPS in (3, 4)]
+        m.d.sync += [
+            product.eq(operand * tap),
+            subtract.eq(Cat(turn == t + 1 for t in fed_back).any()),
+        ]
+        first = (turn == _PIPELINE) | (turn == TAPS + _PIPELINE)
+        # One carry chain: total - product = total + ~product + 1, the 1 as a carry from below.
+        signed = product ^ subtract.replicate(len(product)).as_signed()
+        augend = Cat(subtract, Mux(first, 0, self.total)).as_signed()
+        self.summed = (augend + Cat(subtract, signed).as_signed())[1 : 1 + wide.width]
+        self.result = resize(self.total, wide, state)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Shape, Signal, Value
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 
 from ...golden_model.config import ChannelDetection, ChipConfig
 from ...golden_model.detection_parameters import DetectionParameters, DetectionRow
 from ...golden_model.fixed import QFormat
+from ..component import Component
 from ..events import channel_shape
 from ..fixed import resize
 from .arithmetic import Accumulator, FrameCount, GainProduct, is_less
@@ -24,8 +26,9 @@ from .parameters import (
     sample_layout,
     words_after_reset,
 )
+from .ports import DetectionCommit, detection_commit_signature
 
-__all__ = ["Detection", "DetectionTiming", "detection_commit_shapes", "electrode_stream"]
+__all__ = ["Detection", "DetectionTiming", "electrode_stream"]
 
 _COUNTED = 12
 """Cycle, after that of the accepted sample, in which all that decides is known, the threshold apart."""
@@ -36,18 +39,6 @@ _MULTIPLY = 7
 def electrode_stream(electrodes: int) -> stream.Signature:
     """Signature of a stream of events: the ``electrode`` of each."""
     return stream.Signature(data.StructLayout({"electrode": channel_shape(electrodes)}))
-
-
-def detection_commit_shapes(parameters: DetectionParameters) -> dict[str, Shape]:
-    """Shape of every internal signal, by the names of ``golden_model.detection.SIGNALS``, and ``event``."""
-    state = parameters.config.formats.detection_state.as_shape()
-    return {
-        "filtered": state,
-        "mean": state,
-        "variability": state,
-        "threshold": parameters.threshold_format.as_shape(),
-        "event": Shape(1),
-    }
 
 
 class DetectionTiming:
@@ -94,7 +85,7 @@ class DetectionTiming:
         self.initialise_cycles = 1 << TABLE_BITS + channel_shape(self.electrodes).width
 
 
-class Detection(DetectionTiming, wiring.Component):
+class Detection(DetectionTiming, Component):
     """``s > gain·v`` (Herreros et al. 2014, "Signal processing"), one electrode after the other.
 
     The equations are in ``microzone.golden_model.detection``; this is ``DetectorFixed`` bit for bit. One
@@ -129,10 +120,10 @@ class Detection(DetectionTiming, wiring.Component):
         Read or write a parameter, between samples: what is written counts from the next sample on; bits
         beyond the format of its row are dropped. Samples go first, so that an access waits until there is
         neither one within nor one offered; it then holds a sample up by one cycle at most.
-    readback : Out(stream of the word)
+    readback : Out(stream of detection_word_width(parameters) bits)
         Answer to each read, in order, a signed word with its sign in all bits above. A further read waits
         until it is taken.
-    commit : Out
+    commit : Out(detection_commit_signature(parameters))
         Every signal of a sample, valid for the one cycle that ends it: for benches and telemetry.
     busy : Out(1)
         A sample or the initialisation is in progress.
@@ -148,14 +139,21 @@ class Detection(DetectionTiming, wiring.Component):
         If there is no electrode.
     """
 
+    samples: stream.Interface
+    frame: Signal
+    events: stream.Interface
+    access: stream.Interface
+    readback: stream.Interface
+    commit: DetectionCommit
+    busy: Signal
+    rejected: Signal
+
     def __init__(
         self, config: ChipConfig, settings: ChannelDetection | Sequence[ChannelDetection], rate_hz: float
     ) -> None:
         DetectionTiming.__init__(self, config, settings, rate_hz)
         given, electrodes = self.parameters, self.electrodes
-        commit = {"valid": Out(1), "electrode": Out(channel_shape(electrodes)), "blanked": Out(1)}
-        commit |= {name: Out(shape) for name, shape in detection_commit_shapes(given).items()}
-        wiring.Component.__init__(
+        Component.__init__(
             self,
             {
                 "samples": In(stream.Signature(sample_layout(electrodes, config.formats.sample))),
@@ -163,7 +161,7 @@ class Detection(DetectionTiming, wiring.Component):
                 "events": Out(electrode_stream(electrodes)),
                 "access": In(stream.Signature(detection_access_layout(given))),
                 "readback": Out(stream.Signature(detection_word_width(given))),
-                "commit": Out(wiring.Signature(commit)),
+                "commit": Out(detection_commit_signature(given)),
                 "busy": Out(1),
                 "rejected": Out(1),
             },
@@ -171,56 +169,145 @@ class Detection(DetectionTiming, wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        given, formats, now = self.parameters, self.config.formats, self.commit
-        state, count, gain = formats.detection_state, given.count_format, formats.detection_gain
-        number = channel_shape(self.electrodes)
+        sample = _Sample(self)
+        intake = _Intake(m, self)
+        table = _Table(m, self, sample.electrode)
+        averages = _Averages(m, self, table, intake.scaled, sample.blanked)
+        decision = _Decision(m, self, table, averages, sample)
+        port = _AccessPort(self, intake)
+        # What is written is the accumulator, or a parameter while that is 0; and beside COUNTS their bit.
+        written = averages.accumulator.value | Mux(self.access.ready, port.fitted, 0)
+        m.d.comb += table.write.data.eq(written)
+        with m.If(decision.counting):
+            m.d.comb += table.write.data[self.parameters.count_format.width].eq(decision.was_above)
+        port.answer(m)
+        m.d.comb += self.busy.eq(1)
+        sequence = _Sequence(m, self, sample, intake, table, averages, decision, port)
+        with m.FSM():
+            sequence.initialise()
+            sequence.rest()
+            sequence.average()
+            sequence.decide()
+        return m
 
-        # What comes in: a sample, through the band-pass where there is one, on the scale of the averages.
-        request, accessing, resting = self.access.payload, Signal(), Signal()
-        known = self.samples.payload.electrode < self.electrodes
-        bandpass, into = None, stream.Signature(sample_layout(self.electrodes, given.input_format)).create()
-        m.d.comb += resting.eq(1)
+
+class _Sample:
+    """The sample that is within.
+
+    Attributes
+    ----------
+    electrode, blanked : Signal
+    below : Signal
+        It is below the mean.
+    filtered, mean, variability, level : Signal
+        What has become of it: for `commit` only.
+    """
+
+    def __init__(self, core: Detection) -> None:
+        state = core.config.formats.detection_state.as_shape()
+        self.electrode = Signal(channel_shape(core.electrodes))
+        self.blanked = Signal()
+        self.below = Signal()
+        self.filtered = Signal(state)
+        self.mean = Signal(state)
+        self.variability = Signal(state)
+        self.level = Signal(state)
+
+
+class _Intake:
+    """Samples on their way in: through the band-pass where there is one, on the scale of the averages.
+
+    Attributes
+    ----------
+    bandpass : BandPass or None
+    known : Value
+        The electrode of the sample that is offered exists.
+    into : Interface
+        Stream of the samples that come within.
+    scaled : Value
+        The one that it offers, in ``formats.detection_state``.
+    accessing : Signal
+        An access is served: the band-pass accepts no sample.
+    resting : Signal
+        No sample is in the band-pass.
+    """
+
+    def __init__(self, m: Module, core: Detection) -> None:
+        given, state = core.parameters, core.config.formats.detection_state
+        self.known = core.samples.payload.electrode < core.electrodes
+        self.bandpass: BandPass | None = None
+        self.into = into = stream.Signature(sample_layout(core.electrodes, given.input_format)).create()
+        self.accessing = Signal()
+        self.resting = Signal()
+        m.d.comb += self.resting.eq(1)
         if given.filtered:
-            m.submodules.bandpass = bandpass = BandPass(given)
+            m.submodules.bandpass = bandpass = self.bandpass = BandPass(given)
             m.d.comb += [
-                bandpass.samples.payload.eq(self.samples.payload),
-                bandpass.samples.valid.eq(self.samples.valid & known),
-                self.samples.ready.eq(bandpass.samples.ready),
+                bandpass.samples.payload.eq(core.samples.payload),
+                bandpass.samples.valid.eq(core.samples.valid & self.known),
+                core.samples.ready.eq(bandpass.samples.ready),
                 into.payload.eq(bandpass.filtered.payload),
                 into.valid.eq(bandpass.filtered.valid),
                 bandpass.filtered.ready.eq(into.ready),
-                bandpass.hold.eq(accessing),
-                resting.eq(bandpass.idle),
+                bandpass.hold.eq(self.accessing),
+                self.resting.eq(bandpass.idle),
             ]
         else:
             m.d.comb += [
-                into.payload.eq(self.samples.payload),
-                into.valid.eq(self.samples.valid & known),
-                self.samples.ready.eq(into.ready),
+                into.payload.eq(core.samples.payload),
+                into.valid.eq(core.samples.valid & self.known),
+                core.samples.ready.eq(into.ready),
             ]
         aligned = QFormat(True, given.input_format.integer_bits, state.fraction_bits)
-        value = into.payload.sample.shift_left(given.align)
-        scaled = resize(value, aligned, state)
+        self.scaled = resize(into.payload.sample.shift_left(given.align), aligned, state)
 
-        # One table an electrode, of parameters and state, and behind all of them what they are after reset,
-        # a page a distinct setting. Shifts and gain are read beside the rest, from a copy of the low bits.
-        width = max(state.width, count.width + 1, detection_word_width(given))
-        words, pages = self.initialise_cycles, list(dict.fromkeys(given.settings))
-        after_reset = [one for page in pages for one in words_after_reset(given, given.settings.index(page))]
-        m.submodules.table = table = memory.Memory(
-            shape=width,
+
+class _Table:
+    """One table an electrode, of parameters and state, and behind all of them what they are after reset.
+
+    That is a page a distinct setting. Shifts and gain are read beside the rest, from a copy of the low bits.
+
+    Attributes
+    ----------
+    width : int
+        Bits of a word.
+    pages : list of ChannelDetection
+        The distinct settings, in the order of their pages.
+    first_page : int
+        Where they begin, in parts of an electrode.
+    read, write : ReadPort, WritePort
+    word, low_word : Value
+        What was fetched.
+    shift : Value
+        That of an average, where its row was fetched from the low bits.
+    """
+
+    def __init__(self, m: Module, core: Detection, electrode: Signal) -> None:
+        given, formats = core.parameters, core.config.formats
+        state, count, gain = formats.detection_state, given.count_format, formats.detection_gain
+        self._m, self._electrode = m, electrode
+        self.width = max(state.width, count.width + 1, detection_word_width(given))
+        words, self.pages = core.initialise_cycles, list(dict.fromkeys(given.settings))
+        self.first_page = words >> TABLE_BITS
+        after_reset = [
+            word for page in self.pages for word in words_after_reset(given, given.settings.index(page))
+        ]
+        table: memory.Memory[int, Value] = memory.Memory(
+            shape=self.width,
             depth=words + len(after_reset),
-            init=[0] * words + [one % (1 << width) for one in after_reset],
+            init=[0] * words + [word % (1 << self.width) for word in after_reset],
             attrs={"ram_style": "block"},
         )
+        m.submodules.table = table
         shift_width = given.row_format(DetectionRow.MEAN_BITS).width
-        m.submodules.low_table = low_table = memory.Memory(
+        low_table: memory.Memory[int, Value] = memory.Memory(
             shape=max(shift_width, gain.width), depth=words, init=[], attrs={"ram_style": "block"}
         )
-        read, write = table.read_port(), table.write_port()
-        low_read, low_write = low_table.read_port(), low_table.write_port()
-        word, low_word = read.data, low_read.data
-        electrode, blanked, below = Signal(number), Signal(), Signal()
+        m.submodules.low_table = low_table
+        self.read, self.write = read, write = table.read_port(), table.write_port()
+        self._low_read, low_write = low_read, _ = low_table.read_port(), low_table.write_port()
+        self.word, self.low_word = read.data, low_read.data
+        self.shift = self.low_word[:shift_width]
         m.d.comb += [
             read.en.eq(0),
             low_read.en.eq(0),
@@ -229,235 +316,349 @@ class Detection(DetectionTiming, wiring.Component):
             low_write.en.eq(write.en),
         ]
 
-        def fetch(at: int | Value, whose: Value = electrode) -> None:
-            m.d.comb += [read.addr.eq(_address(at, whose)), read.en.eq(1)]
+    def fetch(self, at: int | Value, whose: Value | None = None) -> None:
+        """Read a word of the sample's electrode or another: it is `word` in the next cycle."""
+        address = _address(at, self._electrode if whose is None else whose)
+        self._m.d.comb += [self.read.addr.eq(address), self.read.en.eq(1)]
 
-        def fetch_low(at: int, whose: Value = electrode) -> None:
-            m.d.comb += [low_read.addr.eq(_address(at, whose)), low_read.en.eq(1)]
+    def fetch_low(self, at: int, whose: Value | None = None) -> None:
+        """Read its low bits: they are `low_word` in the next cycle."""
+        address = _address(at, self._electrode if whose is None else whose)
+        self._m.d.comb += [self._low_read.addr.eq(address), self._low_read.en.eq(1)]
 
-        def keep(at: int) -> None:
-            m.d.comb += [write.addr.eq(_address(at, electrode)), write.en.eq(1)]
+    def keep(self, at: int) -> None:
+        """Write the accumulator's value to a word of the sample's electrode."""
+        self._m.d.comb += [self.write.addr.eq(_address(at, self._electrode)), self.write.en.eq(1)]
 
-        m.submodules.frames = frames = FrameCount(given)
-        m.submodules.accumulator = accumulator = Accumulator(given, width)
-        m.submodules.product = product = GainProduct(given, accumulator.work)
+
+class _Averages:
+    """The leaky averages, two cycles each, which are plain ones while few samples have come.
+
+    Attributes
+    ----------
+    frames : FrameCount
+    accumulator : Accumulator
+    warming : Signal
+        In the cycle of `subtract`: the average is the plain one where that is shorter.
+    """
+
+    def __init__(self, m: Module, core: Detection, table: _Table, scaled: Value, blanked: Signal) -> None:
+        given = core.parameters
+        self._m, self._blanked = m, blanked
+        m.submodules.frames = self.frames = frames = FrameCount(given)
+        m.submodules.accumulator = self.accumulator = accumulator = Accumulator(given, table.width)
         m.d.comb += [
-            frames.frame.eq(self.frame),
-            accumulator.word.eq(word),
+            frames.frame.eq(core.frame),
+            accumulator.word.eq(table.word),
             accumulator.sample.eq(scaled),
-            product.gain.eq(low_word),
-            product.factor.eq(accumulator.value),
         ]
 
-        # The shift of the second half of an average, 0 in any other cycle. A table says what is too large.
-        shift, warming, excess = low_word[:shift_width], Signal(), Const(0, 1)
-        too_large = sum(1 << number for number in range(given.most_bits + 1, 1 << shift_width))
-        limited = Mux(Const(too_large, 1 << shift_width).bit_select(shift, 1), given.most_bits, shift)
+        # The shift of the second cycle of an average, 0 in any other. A table says what is too large.
+        shift = table.shift
+        self.warming = Signal()
+        too_large = sum(1 << bits for bits in range(given.most_bits + 1, 1 << len(shift)))
+        limited = Mux(Const(too_large, 1 << len(shift)).bit_select(shift, 1), given.most_bits, shift)
+        excess: Value = Const(0, 1)
         for mine, other in zip(limited, frames.log2, strict=True):
             excess = Mux(mine == other, excess, mine)  # limited > frames.log2; a carry chain would be larger
+        self._shift = Mux(self.warming & excess, frames.log2, limited)
         m.d.sync += accumulator.bits.eq(0)
 
-        def subtract() -> None:
-            m.d.comb += accumulator.takes.eq(1)
-            m.d.sync += accumulator.bits.eq(Mux(warming & excess, frames.log2, limited))
+    def subtract(self) -> None:
+        """First cycle: the difference of the accumulator's value and the average that was fetched."""
+        self._m.d.comb += self.accumulator.takes.eq(1)
+        self._m.d.sync += self.accumulator.bits.eq(self._shift)
 
-        def average() -> None:
-            m.d.comb += [
-                accumulator.takes.eq(1),
-                accumulator.alone.eq(blanked),
-                accumulator.rounding.eq(~blanked),
-            ]
-
-        # For `commit` only.
-        filtered, mean, variability, level = (
-            Signal(state.as_shape(), name=name) for name in ("filtered", "mean", "variability", "level")
-        )
-
-        # The decision. COUNTS holds ~(refractory time) after an event, then 1 more a sample, until -2 or -1,
-        # all ones but the last bit. In the bit above is whether s was above the threshold.
-        settled, over, was_above, ready = Signal(), Signal(), Signal(), Signal()
-        above, event, counting = Signal(), Signal(), Signal()
-        recovered = word[1 : count.width].all()
-        can_be = recovered & settled & ~word[count.width]
-        m.d.comb += [
-            above.eq(Mux(blanked, was_above, is_less(product.threshold, accumulator.value))),
-            event.eq(above & ready),
-            now.electrode.eq(electrode),
-            now.blanked.eq(blanked),
-            now.filtered.eq(filtered),
-            now.mean.eq(mean),
-            now.variability.eq(variability),
-            now.threshold.eq(Mux(product.relative, product.threshold, level)),
-            now.event.eq(event),
-            self.events.payload.electrode.eq(electrode),
+    def average(self) -> None:
+        """Second cycle: the average and its share of the difference; a blanked sample leaves it."""
+        accumulator, blanked = self.accumulator, self._blanked
+        self._m.d.comb += [
+            accumulator.takes.eq(1),
+            accumulator.alone.eq(blanked),
+            accumulator.rounding.eq(~blanked),
         ]
 
-        # What is written: the accumulator, or a parameter while that is 0, in the format of its row: what is
-        # beyond is dropped.
+
+class _Decision:
+    """Whether a sample is an event: s above the threshold for the first time, once settled and recovered.
+
+    COUNTS holds ~(refractory time) after an event, then 1 more a sample, until -2 or -1, all ones but the
+    last bit. In the bit above is whether s was above the threshold.
+
+    Attributes
+    ----------
+    product : GainProduct
+    recovered : Value
+        Nothing is left of the refractory time, by the COUNTS that were fetched.
+    can_be : Value
+        So that an event can be: the sample before was not above.
+    settled, over, was_above, ready : Signal
+        What is known of it before the threshold is: enough samples have come; `recovered`; the sample before
+        was above, and then this one; `can_be`.
+    above, event : Signal
+        The decision.
+    counting : Signal
+        COUNTS is written in the next cycle.
+    """
+
+    def __init__(
+        self, m: Module, core: Detection, table: _Table, averages: _Averages, sample: _Sample
+    ) -> None:
+        count, word, now = core.parameters.count_format, table.word, core.commit
+        accumulator = averages.accumulator
+        m.submodules.product = self.product = product = GainProduct(core.parameters, accumulator.work)
+        m.d.comb += [product.gain.eq(table.low_word), product.factor.eq(accumulator.value)]
+        self.settled = settled = Signal()
+        self.over = Signal()
+        self.was_above = Signal()
+        self.ready = Signal()
+        self.above = Signal()
+        self.event = Signal()
+        self.counting = Signal()
+        self.recovered = recovered = word[1 : count.width].all()
+        self.can_be = recovered & settled & ~word[count.width]
+        is_above = is_less(product.threshold, accumulator.value)
+        m.d.comb += [
+            self.above.eq(Mux(sample.blanked, self.was_above, is_above)),
+            self.event.eq(self.above & self.ready),
+            now.electrode.eq(sample.electrode),
+            now.blanked.eq(sample.blanked),
+            now.filtered.eq(sample.filtered),
+            now.mean.eq(sample.mean),
+            now.variability.eq(sample.variability),
+            now.threshold.eq(Mux(product.relative, product.threshold, sample.level)),
+            now.event.eq(self.event),
+            core.events.payload.electrode.eq(sample.electrode),
+        ]
+
+
+class _AccessPort:
+    """Reads and writes of parameters, between samples.
+
+    Attributes
+    ----------
+    reaches : Value
+        Row and electrode exist.
+    is_tap : Value
+        The row is a coefficient of the band-pass, which has them itself.
+    requested : Value
+        Address in the table.
+    fitted : Value
+        The word to write, in the format of its row: what is beyond is dropped.
+    """
+
+    def __init__(self, core: Detection, intake: _Intake) -> None:
+        self.core, self.intake = core, intake
+        given, request = core.parameters, core.access.payload
         exists = Cat(request.row == row for row in given.rows).any()
-        reaches = (request.electrode < self.electrodes) & exists
-        is_tap = request.row >= DetectionRow.FIRST_B0
-        requested = _address(TableWord.PARAMETERS | request.row[: TABLE_BITS - 1], request.electrode)
-        fitted: Value = Const(0, len(request.word))
+        self.reaches = (request.electrode < core.electrodes) & exists
+        self.is_tap = request.row >= DetectionRow.FIRST_B0
+        row = TableWord.PARAMETERS | request.row[: TABLE_BITS - 1]
+        self.requested = _address(row, request.electrode)
+        self.fitted: Value = Const(0, len(request.word))
         for fmt in dict.fromkeys(given.row_format(row) for row in given.rows):
             of_format = Cat(request.row == row for row in given.rows if given.row_format(row) == fmt)
             cut = request.word[: fmt.width]
-            fitted |= Mux(of_format.any(), cut.as_signed() if fmt.signed else cut, 0)
-        m.d.comb += write.data.eq(accumulator.value | Mux(self.access.ready, fitted, 0))
-        with m.If(counting):
-            m.d.comb += write.data[count.width].eq(was_above)
+            self.fitted |= Mux(of_format.any(), cut.as_signed() if fmt.signed else cut, 0)
 
-        with m.If(self.readback.ready):
-            m.d.sync += self.readback.valid.eq(0)
-        with m.If((self.access.ready & ~reaches) | (self.samples.valid & self.samples.ready & ~known)):
-            m.d.sync += self.rejected.eq(1)
-        cleared = Signal(range(self.initialise_cycles))
-        if bandpass is not None:
+    def answer(self, m: Module) -> None:
+        """An answer stays until it is taken, and what was rejected is told for good."""
+        core, intake, request = self.core, self.intake, self.core.access.payload
+        with m.If(core.readback.ready):
+            m.d.sync += core.readback.valid.eq(0)
+        unknown_sample = core.samples.valid & core.samples.ready & ~intake.known
+        with m.If((core.access.ready & ~self.reaches) | unknown_sample):
+            m.d.sync += core.rejected.eq(1)
+        if intake.bandpass is not None:
+            coefficient = core.config.formats.filter_coefficient
             m.d.comb += [
-                bandpass.address.eq(Cat(request.row[:TABLE_BITS], request.electrode)),
-                bandpass.write_data.eq(request.word[: formats.filter_coefficient.width].as_signed()),
+                intake.bandpass.address.eq(Cat(request.row[:TABLE_BITS], request.electrode)),
+                intake.bandpass.write_data.eq(request.word[: coefficient.width].as_signed()),
             ]
 
-        m.d.comb += [self.busy.eq(1)]
-        with m.FSM():
-            with m.State("INITIALISE"):
-                # A word is read, comes through the accumulator, and is written, all in every cycle.
-                first = words >> TABLE_BITS
-                page = Array(first + pages.index(one) for one in given.settings)[cleared[TABLE_BITS:]]
-                m.d.comb += [
-                    read.addr.eq(Cat(cleared[:TABLE_BITS], page)),
-                    read.en.eq(1),
-                    accumulator.takes.eq(1),
-                    accumulator.alone.eq(1),
-                    write.addr.eq(cleared),
-                    write.en.eq(1),
-                ]
-                if bandpass is not None:
-                    m.d.comb += [bandpass.clear.eq(1), bandpass.address.eq(cleared)]
-                m.d.sync += cleared.eq(cleared + 1)
-                with m.If(cleared == self.initialise_cycles - 1):
-                    m.next = "IDLE"
-            with m.State("IDLE"):
-                m.d.comb += [
-                    self.busy.eq(~resting),
-                    into.ready.eq(1),
-                    accumulator.takes.eq(1),
-                    accumulator.sampling.eq(1),
-                    accumulator.alone.eq(1),
-                    accumulator.clear.eq(~into.valid),
-                ]
-                fetch(TableWord.MEAN, into.payload.electrode)
-                fetch_low(TableWord.PARAMETERS + DetectionRow.MEAN_BITS, into.payload.electrode)
-                m.d.sync += [
-                    electrode.eq(into.payload.electrode),
-                    blanked.eq(into.payload.blanked),
-                    filtered.eq(Mux(into.payload.blanked, 0, scaled)),
-                    counting.eq(0),
-                ]
-                with m.If(counting):
-                    keep(TableWord.COUNTS)  # of the sample before
-                with m.If(into.valid):
-                    m.next = "SUBTRACT_MEAN"
-                with m.Elif(
-                    resting & ~self.samples.valid & self.access.valid & (request.write | ~self.readback.valid)
-                ):
-                    m.d.comb += [accessing.eq(1), read.addr.eq(requested)]
-                    m.next = "ACCESS"
-            with m.State("ACCESS"):
-                m.d.comb += [
-                    self.busy.eq(0),
-                    accessing.eq(1),
-                    self.access.ready.eq(1),
-                    write.addr.eq(requested),
-                    write.en.eq(request.write & reaches & ~is_tap),
-                ]
-                with m.If(~request.write):
-                    m.d.sync += [self.readback.valid.eq(1), self.readback.payload.eq(Mux(reaches, word, 0))]
-                if bandpass is not None:
-                    m.d.comb += bandpass.write.eq(request.write & reaches & is_tap)
-                    with m.If(~request.write & reaches & is_tap):
-                        m.d.sync += self.readback.payload.eq(bandpass.read_data)
+
+@dataclass(frozen=True)
+class _Sequence:
+    """What the parts do in which cycle: a state each."""
+
+    m: Module
+    core: Detection
+    sample: _Sample
+    intake: _Intake
+    table: _Table
+    averages: _Averages
+    decision: _Decision
+    port: _AccessPort
+
+    def initialise(self) -> None:
+        """After a reset a word is read, comes through the accumulator, and is written, all in every cycle."""
+        m, core, table, accumulator = self.m, self.core, self.table, self.averages.accumulator
+        cleared = Signal(range(core.initialise_cycles))
+        with m.State("INITIALISE"):
+            pages = [table.first_page + table.pages.index(setting) for setting in core.parameters.settings]
+            page = Array(pages)[cleared[TABLE_BITS:]]
+            m.d.comb += [
+                table.read.addr.eq(Cat(cleared[:TABLE_BITS], page)),
+                table.read.en.eq(1),
+                accumulator.takes.eq(1),
+                accumulator.alone.eq(1),
+                table.write.addr.eq(cleared),
+                table.write.en.eq(1),
+            ]
+            if self.intake.bandpass is not None:
+                m.d.comb += [self.intake.bandpass.clear.eq(1), self.intake.bandpass.address.eq(cleared)]
+            m.d.sync += cleared.eq(cleared + 1)
+            with m.If(cleared == core.initialise_cycles - 1):
                 m.next = "IDLE"
-            with m.State("SUBTRACT_MEAN"):
-                keep(TableWord.ASIDE)  # x
-                subtract()
-                m.next = "AVERAGE_MEAN"
-            with m.State("AVERAGE_MEAN"):
-                average()
-                # Whether x < m. It stays so: m comes closer, and never past x.
-                m.d.sync += below.eq(~accumulator.value[-1])
-                fetch(TableWord.ASIDE)
-                m.next = "RECTIFY"
-            with m.State("RECTIFY"):
-                # x - m = x + ~m + 1, or m - x = ~(x + ~m).
-                m.d.comb += [
-                    accumulator.takes.eq(1),
-                    accumulator.carry.eq(~below),
-                    accumulator.invert.eq(below),
-                    accumulator.saturating.eq(1),
-                ]
-                keep(TableWord.MEAN)
-                m.d.sync += mean.eq(accumulator.value)
-                fetch(TableWord.LONG)
-                fetch_low(TableWord.PARAMETERS + DetectionRow.VARIABILITY_BITS)
-                m.next = "SUBTRACT_LONG"
-            with m.State("SUBTRACT_LONG"):
-                keep(TableWord.ASIDE)  # abs(x - m)
-                m.d.comb += warming.eq(1)
-                subtract()
-                m.next = "AVERAGE_LONG"
-            with m.State("AVERAGE_LONG"):
-                average()
-                fetch(TableWord.ASIDE)
-                fetch_low(TableWord.PARAMETERS + DetectionRow.GAIN)
-                m.next = "EXCHANGE"
-            with m.State("EXCHANGE"):
-                keep(TableWord.LONG)
-                m.d.comb += [product.start.eq(1), accumulator.takes.eq(1), accumulator.alone.eq(1)]
-                fetch(TableWord.VARIABILITY)
-                fetch_low(TableWord.PARAMETERS + DetectionRow.SMOOTH_BITS)
-                m.next = "SUBTRACT_VARIABILITY"
-            with m.State("SUBTRACT_VARIABILITY"):
-                subtract()
-                m.next = "AVERAGE_VARIABILITY"
-            with m.State("AVERAGE_VARIABILITY"):
-                average()
-                fetch(Mux(product.relative, TableWord.NOTHING, TableWord.LEVEL))
-                m.next = "COMPARE"
-            with m.State("COMPARE"):
-                # ~s, or ~(s - level) where gain·v is 0: either way it is compared with gain·v.
-                keep(TableWord.VARIABILITY)
-                m.d.comb += accumulator.takes.eq(1)
-                m.d.sync += [variability.eq(accumulator.value), level.eq(word)]
-                fetch(TableWord.PARAMETERS + DetectionRow.SETTLE)
-                m.next = "CHECK_SETTLED"
-            with m.State("CHECK_SETTLED"):
-                m.d.sync += settled.eq(is_less(word[: count.width], frames.inverted))
-                fetch(TableWord.COUNTS)
-                m.next = "COUNT"
-            with m.State("COUNT"):
-                m.d.sync += [was_above.eq(word[count.width]), over.eq(recovered), ready.eq(can_be)]
-                with m.If(can_be):
-                    fetch(TableWord.REFRACTORY)  # for an event; without one nothing changes
-                m.next = "MULTIPLY"
-                with m.If(product.ends):
-                    m.next = "DECIDE"
-            with m.State("MULTIPLY"), m.If(product.ends):
+
+    def rest(self) -> None:
+        """Between samples: the next one comes in, or an access is served."""
+        m, core, sample, table = self.m, self.core, self.sample, self.table
+        into, accumulator = self.intake.into, self.averages.accumulator
+        request, reaches, is_tap = core.access.payload, self.port.reaches, self.port.is_tap
+        with m.State("IDLE"):
+            m.d.comb += [
+                core.busy.eq(~self.intake.resting),
+                into.ready.eq(1),
+                accumulator.takes.eq(1),
+                accumulator.sampling.eq(1),
+                accumulator.alone.eq(1),
+                accumulator.clear.eq(~into.valid),
+            ]
+            table.fetch(TableWord.MEAN, into.payload.electrode)
+            table.fetch_low(TableWord.PARAMETERS + DetectionRow.MEAN_BITS, into.payload.electrode)
+            m.d.sync += [
+                sample.electrode.eq(into.payload.electrode),
+                sample.blanked.eq(into.payload.blanked),
+                sample.filtered.eq(Mux(into.payload.blanked, 0, self.intake.scaled)),
+                self.decision.counting.eq(0),
+            ]
+            with m.If(self.decision.counting):
+                table.keep(TableWord.COUNTS)  # of the sample before
+            free = self.intake.resting & ~core.samples.valid
+            with m.If(into.valid):
+                m.next = "SUBTRACT_MEAN"
+            with m.Elif(free & core.access.valid & (request.write | ~core.readback.valid)):
+                m.d.comb += [self.intake.accessing.eq(1), table.read.addr.eq(self.port.requested)]
+                m.next = "ACCESS"
+        with m.State("ACCESS"):
+            write = table.write
+            m.d.comb += [
+                core.busy.eq(0),
+                self.intake.accessing.eq(1),
+                core.access.ready.eq(1),
+                write.addr.eq(self.port.requested),
+                write.en.eq(request.write & reaches & ~is_tap),
+            ]
+            with m.If(~request.write):
+                m.d.sync += core.readback.valid.eq(1)
+                m.d.sync += core.readback.payload.eq(Mux(reaches, table.word, 0))
+            bandpass = self.intake.bandpass
+            if bandpass is not None:
+                m.d.comb += bandpass.write.eq(request.write & reaches & is_tap)
+                with m.If(~request.write & reaches & is_tap):
+                    m.d.sync += core.readback.payload.eq(bandpass.read_data)
+            m.next = "IDLE"
+
+    def average(self) -> None:
+        """The averages: the mean m of the samples x, then v, over long, and s of abs(x - m)."""
+        m, sample, table = self.m, self.sample, self.table
+        subtract, average, below = self.averages.subtract, self.averages.average, self.sample.below
+        accumulator, product = self.averages.accumulator, self.decision.product
+        with m.State("SUBTRACT_MEAN"):
+            table.keep(TableWord.ASIDE)  # x
+            subtract()
+            m.next = "AVERAGE_MEAN"
+        with m.State("AVERAGE_MEAN"):
+            average()
+            # Whether x < m. It stays so: m comes closer, and never past x.
+            m.d.sync += below.eq(~accumulator.value[-1])
+            table.fetch(TableWord.ASIDE)
+            m.next = "RECTIFY"
+        with m.State("RECTIFY"):
+            # x - m = x + ~m + 1, or m - x = ~(x + ~m).
+            m.d.comb += [
+                accumulator.takes.eq(1),
+                accumulator.carry.eq(~below),
+                accumulator.invert.eq(below),
+                accumulator.saturating.eq(1),
+            ]
+            table.keep(TableWord.MEAN)
+            m.d.sync += sample.mean.eq(accumulator.value)
+            table.fetch(TableWord.LONG)
+            table.fetch_low(TableWord.PARAMETERS + DetectionRow.VARIABILITY_BITS)
+            m.next = "SUBTRACT_LONG"
+        with m.State("SUBTRACT_LONG"):
+            table.keep(TableWord.ASIDE)  # abs(x - m)
+            m.d.comb += self.averages.warming.eq(1)
+            subtract()
+            m.next = "AVERAGE_LONG"
+        with m.State("AVERAGE_LONG"):
+            average()
+            table.fetch(TableWord.ASIDE)
+            table.fetch_low(TableWord.PARAMETERS + DetectionRow.GAIN)
+            m.next = "EXCHANGE"
+        with m.State("EXCHANGE"):
+            # The long average goes to the product and the table, abs(x - m) comes back.
+            table.keep(TableWord.LONG)
+            m.d.comb += [product.start.eq(1), accumulator.takes.eq(1), accumulator.alone.eq(1)]
+            table.fetch(TableWord.VARIABILITY)
+            table.fetch_low(TableWord.PARAMETERS + DetectionRow.SMOOTH_BITS)
+            m.next = "SUBTRACT_VARIABILITY"
+        with m.State("SUBTRACT_VARIABILITY"):
+            subtract()
+            m.next = "AVERAGE_VARIABILITY"
+        with m.State("AVERAGE_VARIABILITY"):
+            average()
+            table.fetch(Mux(product.relative, TableWord.NOTHING, TableWord.LEVEL))
+            m.next = "COMPARE"
+
+    def decide(self) -> None:
+        """The event: all that it takes is gathered while the threshold is multiplied, then compared."""
+        m, core, sample, table = self.m, self.core, self.sample, self.table
+        frames, accumulator = self.averages.frames, self.averages.accumulator
+        decision, product = self.decision, self.decision.product
+        count, word = core.parameters.count_format, table.word
+        with m.State("COMPARE"):
+            # ~s, or ~(s - level) where gain·v is 0: either way it is compared with gain·v.
+            table.keep(TableWord.VARIABILITY)
+            m.d.comb += accumulator.takes.eq(1)
+            m.d.sync += [sample.variability.eq(accumulator.value), sample.level.eq(word)]
+            table.fetch(TableWord.PARAMETERS + DetectionRow.SETTLE)
+            m.next = "CHECK_SETTLED"
+        with m.State("CHECK_SETTLED"):
+            m.d.sync += decision.settled.eq(is_less(word[: count.width], frames.inverted))
+            table.fetch(TableWord.COUNTS)
+            m.next = "COUNT"
+        with m.State("COUNT"):
+            m.d.sync += [
+                decision.was_above.eq(word[count.width]),
+                decision.over.eq(decision.recovered),
+                decision.ready.eq(decision.can_be),
+            ]
+            with m.If(decision.can_be):
+                table.fetch(TableWord.REFRACTORY)  # for an event; without one nothing changes
+            m.next = "MULTIPLY"
+            with m.If(product.ends):
                 m.next = "DECIDE"
-            with m.State("DECIDE"):
-                m.d.comb += self.events.valid.eq(event)
-                with m.If(~event | self.events.ready):
-                    m.d.comb += [
-                        now.valid.eq(1),
-                        accumulator.takes.eq(1),
-                        accumulator.alone.eq(1),
-                        accumulator.carry.eq(~over),
-                        accumulator.invert.eq(event),
-                    ]
-                    m.d.sync += [was_above.eq(above), counting.eq(event | ~ready)]
-                    m.next = "IDLE"
-        return m
+        with m.State("MULTIPLY"), m.If(product.ends):
+            m.next = "DECIDE"
+        with m.State("DECIDE"):
+            event, above, ready = decision.event, decision.above, decision.ready
+            m.d.comb += core.events.valid.eq(event)
+            with m.If(~event | core.events.ready):
+                # COUNTS for the sample after this one: ~(refractory time), 1 more, or as it was.
+                m.d.comb += [
+                    core.commit.valid.eq(1),
+                    accumulator.takes.eq(1),
+                    accumulator.alone.eq(1),
+                    accumulator.carry.eq(~decision.over),
+                    accumulator.invert.eq(event),
+                ]
+                m.d.sync += [decision.was_above.eq(above), decision.counting.eq(event | ~ready)]
+                m.next = "IDLE"
 
 
 def _address(at: int | Value, electrode: Value) -> Value:
+    """Of a word in the electrode's part of the table."""
     return Cat(at if isinstance(at, Value) else Const(at, TABLE_BITS), electrode)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 from amaranth.lib import data
 
@@ -24,6 +24,7 @@ __all__ = [
     "HEADER_BYTES",
     "MAX_CONTENT",
     "MAX_WORDS",
+    "PROTOCOL",
     "RECORD_BYTES",
     "REPLY",
     "Decoder",
@@ -33,12 +34,18 @@ __all__ = [
     "Reply",
     "Request",
     "Status",
+    "UnknownCodeError",
     "encode",
     "next_fcs",
     "parse_answer",
     "record_layout",
 ]
 
+PROTOCOL = 1
+"""Version of all that a host relies on: frames, requests, replies, records, and what the registers mean.
+
+One more whenever a host of the version before would misunderstand a chip.
+"""
 FLAG = 0x7E
 """Before and after each frame; one may do both."""
 ESCAPE = 0x7D
@@ -93,6 +100,13 @@ class RecordKind(IntEnum):
     STATE = 6
     COMMITTED = 7
     LOST = 15
+
+
+C = TypeVar("C", Status, RecordKind)
+
+
+class UnknownCodeError(ValueError):
+    """A reply or record that is well formed, with a status or kind that is none of those of this version."""
 
 
 def record_layout() -> data.StructLayout:
@@ -248,21 +262,36 @@ class Decoder:
 
 
 def parse_answer(payload: bytes) -> Reply | Record:
-    """The reply or record of a frame from the chip; ValueError if it is neither."""
+    """The reply or record of a frame from the chip.
+
+    Raises
+    ------
+    UnknownCodeError
+        If its status or kind is none.
+    ValueError
+        If it is neither.
+    """
     if len(payload) > 2 and payload[1] & REPLY:
         words, rest = divmod(len(payload) - 3, _WORD_BYTES)
         reads = payload[1] == Operation.READ | REPLY
         if rest or words > MAX_WORDS or (words and not reads):
             raise ValueError(f"no reply: {payload.hex(' ')}")
         values = struct.unpack(f"<{words}I", payload[2:-1])
-        return Reply(payload[0], payload[1] & ~REPLY, values, Status(payload[-1]))
+        return Reply(payload[0], payload[1] & ~REPLY, values, _code(Status, payload[-1]))
     if len(payload) != RECORD_BYTES:
         raise ValueError(f"neither reply nor record: {payload.hex(' ')}")
     sequence, kind, index, flags, step, word = _RECORD.unpack(payload)
     layout = record_layout()
     if index >> layout["index"].width or flags >> layout["flags"].width:
         raise ValueError(f"no record: {payload.hex(' ')}")
-    return Record(sequence, RecordKind(kind), index, flags, step, word)
+    return Record(sequence, _code(RecordKind, kind), index, flags, step, word)
+
+
+def _code(kind: type[C], number: int) -> C:
+    try:
+        return kind(number)
+    except ValueError as error:
+        raise UnknownCodeError(str(error)) from None
 
 
 def next_fcs(fcs: Any, octet: Any) -> Any:

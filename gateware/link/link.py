@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import ceil_log2
 
+from ..component import Component
 from .frames import (
     ESCAPE,
     ESCAPED,
@@ -25,7 +26,7 @@ from .frames import (
     record_layout,
 )
 
-__all__ = ["Deframer", "Framer", "Link", "bus_signature"]
+__all__ = ["Bus", "Deframer", "Framer", "Link", "bus_signature"]
 
 _FCS_BYTES = 2
 _OCTET = 8
@@ -34,8 +35,23 @@ _HEADER = data.StructLayout({"operation": _OCTET, "count": _OCTET, "address": 16
 _STATUS = Shape.cast(range(max(Status) + 1))
 
 
+class Bus(Protocol):
+    """The parts of :func:`bus_signature`."""
+
+    valid: Signal
+    write: Signal
+    address: Signal
+    write_data: Signal
+    ready: Signal
+    read_data: Signal
+    status: Signal
+
+    @property
+    def signature(self) -> wiring.Signature: ...
+
+
 def bus_signature() -> wiring.Signature:
-    """Accesses of 32-bit words, seen from the side that asks.
+    """Accesses of 32-bit words, seen from the side that asks; a :class:`Bus` is what it makes.
 
     ``valid`` and all that goes with it stay until ``ready``, in whose cycle ``read_data`` and ``status``
     count. An access may take any number of cycles; none is withdrawn.
@@ -57,7 +73,7 @@ FIRST = -(HEADER_BYTES + _FCS_BYTES) % (1 << _OCTET)
 """Where a request is kept; so its data are at the end of the memory and its beginning."""
 
 
-class Deframer(wiring.Component):
+class Deframer(Component):
     """Takes frames out of a stream of bytes: ``frames.Decoder`` in hardware.
 
     Attributes
@@ -79,12 +95,23 @@ class Deframer(wiring.Component):
     write : Out(1)
         `octet` is a byte of a frame.
     octet : Out(8)
+        Without its escape.
     length : Out(8)
         Bytes of the frame so far, less header and check sequence, modulo 256: first :data:`FIRST`.
     good, bad : Out(1)
         In the cycle of the flag that ends a frame: it has the right check sequence and is long enough
         to be a request, or not.
     """
+
+    rx: stream.Interface
+    rx_error: Signal
+    hold: Signal
+    release: Signal
+    write: Signal
+    octet: Signal
+    length: Signal
+    good: Signal
+    bad: Signal
 
     def __init__(self) -> None:
         super().__init__(
@@ -95,7 +122,7 @@ class Deframer(wiring.Component):
                 "release": In(1),
                 "write": Out(1),
                 "octet": Out(_OCTET),
-                "length": Out(_OCTET, init=FIRST),
+                "length": Out(_OCTET, init=FIRST),  # type: ignore[call-arg]  # the stubs call it reset
                 "good": Out(1),
                 "bad": Out(1),
             }
@@ -105,6 +132,7 @@ class Deframer(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         fcs, escaped, broken = self.fcs, self.escaped, self.broken
+        # What the byte is; whether the frame has room for one more, is bad already, or has begun at all.
         flag, escape = self.rx.payload == FLAG, (self.rx.payload == ESCAPE) & ~escaped
         ends, room = self.rx.valid & flag, self.length != (FIRST + MAX_CONTENT) % (1 << _OCTET)
         wrong = broken | escaped | self.rx_error
@@ -117,6 +145,7 @@ class Deframer(wiring.Component):
             self.good.eq(ends & ~wrong & (fcs == FCS_GOOD) & (self.length < FIRST)),
             self.bad.eq(ends & ~self.good & (some | wrong)),
         ]
+        # What is known of the frame so far.
         with m.If(ends):
             m.d.sync += [fcs.eq(FCS_INIT), escaped.eq(0), broken.eq(0)]
         with m.Else():
@@ -133,7 +162,7 @@ class Deframer(wiring.Component):
         return m
 
 
-class Framer(wiring.Component):
+class Framer(Component):
     """Puts frames into a stream of bytes: ``frames.encode`` in hardware.
 
     Members
@@ -141,7 +170,11 @@ class Framer(wiring.Component):
     content : In(stream of ``octet``, ``last``)
         Payloads, at least a byte each.
     tx : Out(stream of 8 bits)
+        The frames.
     """
+
+    content: stream.Interface
+    tx: stream.Interface
 
     def __init__(self) -> None:
         content = data.StructLayout({"octet": _OCTET, "last": 1})
@@ -151,6 +184,7 @@ class Framer(wiring.Component):
         m = Module()
         # The byte that is being sent, perhaps in two; from here on, so that no long path goes through.
         octet, last, full, escaped = Signal(_OCTET), Signal(), Signal(), Signal()
+        # The check sequence so far; a flag is being sent in place of a byte.
         fcs, flags = Signal(16), Signal()
         special = (octet == FLAG) | (octet == ESCAPE)
         stuffs = special & ~escaped
@@ -193,7 +227,80 @@ class Framer(wiring.Component):
         return m
 
 
-class Link(wiring.Component):
+class _Request:
+    """The request that is executed: where it is read, what it asks for, and the word of it in progress.
+
+    Parameters
+    ----------
+    octet : Value
+        What the memory of the request has read.
+
+    Attributes
+    ----------
+    place : Signal
+        Where the memory is read next.
+    octet : Value
+        The byte of the request before `place`, from the cycle after its fetch on.
+    word, part : Signal
+        Four bytes: what follows the sequence number in a header, or a word of data on its way in or out; and
+        how many of them have passed.
+    header : data.View
+        `word` as the header.
+    shifted, whole : Value
+        `word` after one more byte; that byte is the fourth.
+    heads, advances : Signal
+        Commands: take address and count from the header; go on to the next word.
+    reads, writes, runs : Signal
+        The operation; it is a good request of either.
+    aligned, address, count : Signal
+        Of the word to access next, and the words that are left.
+    status : Signal
+        Of the reply.
+    found, fine : Value
+        The status of the access in progress; it is OK.
+    last, repeatable, repeated : Signal
+        The WRITE that was executed last: its sequence number; there has been no READ since; the request is
+        the same again.
+    """
+
+    def __init__(self, octet: Value, bus: Bus) -> None:
+        self.place, self.octet = Signal(_OCTET, init=FIRST), octet
+        self.word, self.part = Signal(_WORD, reset_less=True), Signal(range(_WORD_BYTES))
+        self.header = data.View(_HEADER, self.word)
+        self.shifted, self.whole = Cat(self.word[_OCTET:], octet), self.part == _WORD_BYTES - 1
+        self.heads, self.advances, self.runs = Signal(), Signal(), Signal(reset_less=True)
+        self.reads, self.writes = Signal(reset_less=True), Signal(reset_less=True)
+        self.aligned, self.address = Signal(reset_less=True), Signal(len(bus.address) - 2, reset_less=True)
+        self.count = Signal(range(MAX_WORDS + 1), reset_less=True)
+        self.status = Signal(Status, reset_less=True)
+        self.found = Mux(self.aligned, bus.status, Status.BAD_ADDRESS)
+        self.fine = self.found == Status.OK
+        self.last, self.repeatable = Signal(_OCTET, reset_less=True), Signal()
+        self.repeated = Signal(reset_less=True)
+
+
+class _Reply:
+    """What is sent, byte by byte: a reply or, in between, a record.
+
+    Attributes
+    ----------
+    octet, valid, last : Signal
+        A byte of the reply, whether there is one, and whether it is the last.
+    sent : Signal
+        The byte on its way, of either, has left.
+    waits, busy : Signal
+        A reply is about to begin; it has begun: no record begins meanwhile.
+    telling : Signal
+        A record is being sent.
+    """
+
+    def __init__(self, sent: Value) -> None:
+        self.octet, self.valid, self.last = Signal(_OCTET), Signal(), Signal()
+        self.waits, self.busy, self.telling = Signal(), Signal(), Signal()
+        self.sent = sent
+
+
+class Link(Component):
     """Executes requests, one at a time, and sends replies and telemetry; docs/blocks/link.md has the rules.
 
     A request is kept in a memory until its check sequence is known to be right; a reply is made of what the
@@ -217,9 +324,18 @@ class Link(wiring.Component):
     bus : Out(bus_signature())
         Aligned addresses only.
     records : In(stream of ``frames.record_layout()``)
+        Telemetry to send; one is taken once all of it has left.
     good, bad : Out(1)
         A frame was accepted as a request, or dropped.
     """
+
+    rx: stream.Interface
+    rx_error: Signal
+    tx: stream.Interface
+    bus: Bus
+    records: stream.Interface
+    good: Signal
+    bad: Signal
 
     def __init__(self) -> None:
         super().__init__(
@@ -234,18 +350,32 @@ class Link(wiring.Component):
             }
         )
         self.deframer = Deframer()
-        self._buffer = memory.Memory(shape=_OCTET, depth=1 << _OCTET, init=[], attrs={"ram_style": "block"})
+        self._framer = Framer()
+        self._buffer: memory.Memory[int, Value] = memory.Memory(
+            shape=_OCTET, depth=1 << _OCTET, init=[], attrs={"ram_style": "block"}
+        )
         self.write, self.read = self._buffer.write_port(), self._buffer.read_port()
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        bus = self.bus
-        m.submodules.deframer = deframer = self.deframer
-        m.submodules.framer = framer = Framer()
+        m.submodules.deframer = self.deframer
+        m.submodules.framer = self._framer
         m.submodules.buffer = self._buffer
-        write, read = self.write, self.read
+        self._receive(m)
+        request = self._request(m)
+        reply = self._send(m)
+        m.d.comb += self.deframer.hold.eq(1)
+        with m.FSM():
+            self._take(m, request)
+            self._access(m, request)
+            self._answer(m, request, reply)
+        return m
+
+    def _receive(self, m: Module) -> None:
+        """Frames, into the memory."""
+        deframer, write = self.deframer, self.write
         wiring.connect(m, wiring.flipped(self.rx), deframer.rx)
-        wiring.connect(m, framer.tx, wiring.flipped(self.tx))
+        wiring.connect(m, self._framer.tx, wiring.flipped(self.tx))
         m.d.comb += [
             deframer.rx_error.eq(self.rx_error),
             write.addr.eq(deframer.length),
@@ -255,147 +385,152 @@ class Link(wiring.Component):
             self.bad.eq(deframer.bad),
         ]
 
-        # `octet` is the byte of the request before `place`, from the cycle after its fetch on.
-        place, octet = Signal(_OCTET, init=FIRST), read.data
-        m.d.comb += [read.addr.eq(place), read.en.eq(0)]
-
-        def fetch() -> None:
-            m.d.comb += read.en.eq(1)
-            m.d.sync += place.eq(place + 1)
-
-        # Four bytes: what follows the sequence number in a header, or a word of data on its way in or out.
-        word, part = Signal(_WORD, reset_less=True), Signal(range(_WORD_BYTES))
-        header = data.View(_HEADER, word)
-        shifted, whole = Cat(word[_OCTET:], octet), part == _WORD_BYTES - 1
-
-        # The request.
-        heads, steps, runs = Signal(), Signal(), Signal(reset_less=True)
-        reads, writes = (Signal(reset_less=True, name=name) for name in ("reads", "writes"))
-        aligned, address = Signal(reset_less=True), Signal(len(bus.address) - 2, reset_less=True)
-        count, status = Signal(range(MAX_WORDS + 1), reset_less=True), Signal(Status, reset_less=True)
-        asks_read, asks_write = header.operation == Operation.READ, header.operation == Operation.WRITE
-        fits = (header.count != 0) & (header.count <= MAX_WORDS)
-        fits &= deframer.length == Cat(Const(0, 2), Mux(asks_write, header.count[: len(count)], 0))
+    def _request(self, m: Module) -> _Request:
+        """The request, read from the memory, and the access that it is at."""
+        request, bus = _Request(self.read.data, self.bus), self.bus
+        m.d.comb += [self.read.addr.eq(request.place), self.read.en.eq(0)]
         # Loaded or counted: what is added makes room in a logic cell for the load.
-        with m.If(heads | steps):
+        header, heads = request.header, request.heads
+        address, count = request.address, request.count
+        with m.If(heads | request.advances):
             m.d.sync += [
                 address.eq(Mux(heads, header.address[2:], address - (~heads).replicate(len(address)))),
                 count.eq(Mux(heads, header.count, count + (~heads).replicate(len(count)))),
             ]
-        # The WRITE that was executed last, if no READ has been since.
-        last, repeatable, repeated = Signal(_OCTET, reset_less=True), Signal(), Signal(reset_less=True)
-
-        found = Mux(aligned, bus.status, Status.BAD_ADDRESS)
-        fine = found == Status.OK
         m.d.comb += [
-            bus.write.eq(writes),
-            bus.address.eq(Cat(Const(0, 2), address)),
-            bus.write_data.eq(word),
+            bus.write.eq(request.writes),
+            bus.address.eq(Cat(Const(0, 2), request.address)),
+            bus.write_data.eq(request.word),
         ]
+        return request
 
-        # What is sent, byte by byte: a reply or, in between, a record.
-        sent = framer.content.valid & framer.content.ready
-        reply, replies, waits, replying = Signal(_OCTET), Signal(), Signal(), Signal()
-        ends_reply, telling = Signal(), Signal()
+    def _send(self, m: Module) -> _Reply:
+        """What goes to the framer; and when a record may go."""
+        content = self._framer.content
+        reply = _Reply(content.valid & content.ready)
         record, at, number = self._record_octet(m)
-        told = sent & telling & at.all()
+        told = reply.sent & reply.telling & at.all()
         m.d.comb += [
-            framer.content.valid.eq(telling | replies),
-            framer.content.payload.octet.eq(Mux(telling, record, reply)),
-            framer.content.payload.last.eq(Mux(telling, at.all(), ends_reply)),
+            content.valid.eq(reply.telling | reply.valid),
+            content.payload.octet.eq(Mux(reply.telling, record, reply.octet)),
+            content.payload.last.eq(Mux(reply.telling, at.all(), reply.last)),
             self.records.ready.eq(told),
         ]
         with m.If(told):
-            m.d.sync += [telling.eq(0), number.eq(number + 1), at.eq(at.init)]
-        with m.Elif(telling & sent):
+            m.d.sync += [reply.telling.eq(0), number.eq(number + 1), at.eq(at.init)]
+        with m.Elif(reply.telling & reply.sent):
             m.d.sync += at.eq(at + 1)
-        with m.Elif(self.records.valid & ~waits & ~replying):
-            m.d.sync += telling.eq(1)
+        with m.Elif(self.records.valid & ~reply.waits & ~reply.busy):
+            m.d.sync += reply.telling.eq(1)
+        return reply
 
-        m.d.comb += deframer.hold.eq(1)
-        with m.FSM():
-            with m.State("IDLE"):
-                m.d.comb += deframer.hold.eq(0)
-                with m.If(deframer.good):
-                    fetch()
-                    m.next = "REPEATED"
-            with m.State("REPEATED"):
-                fetch()
-                m.d.sync += repeated.eq(repeatable & (octet == last))
-                m.next = "HEADER"
-            with m.State("HEADER"):
-                fetch()
-                m.d.sync += [word.eq(shifted), part.eq(part + 1)]
-                with m.If(whole):
-                    m.next = "CHECK"
-            with m.State("CHECK"):
-                m.d.comb += heads.eq(1)
-                m.d.sync += [
-                    reads.eq(asks_read),
-                    writes.eq(asks_write),
-                    aligned.eq(~header.address[:2].any()),
-                ]
-                m.d.sync += runs.eq(fits & (asks_read | asks_write))
+    def _fetch(self, m: Module, request: _Request) -> None:
+        """Read the next byte of the request."""
+        m.d.comb += self.read.en.eq(1)
+        m.d.sync += request.place.eq(request.place + 1)
+
+    def _shift(self, m: Module, request: _Request) -> None:
+        """Put the byte that was read last into the word, and take one out of it."""
+        m.d.sync += [request.word.eq(request.shifted), request.part.eq(request.part + 1)]
+
+    def _take(self, m: Module, request: _Request) -> None:
+        """States from a good frame on: its header is read and judged."""
+        header, count = request.header, request.count
+        asks_read, asks_write = header.operation == Operation.READ, header.operation == Operation.WRITE
+        fits = (header.count != 0) & (header.count <= MAX_WORDS)
+        fits &= self.deframer.length == Cat(Const(0, 2), Mux(asks_write, header.count[: len(count)], 0))
+        with m.State("IDLE"):
+            m.d.comb += self.deframer.hold.eq(0)
+            with m.If(self.deframer.good):
+                self._fetch(m, request)
+                m.next = "REPEATED"
+        with m.State("REPEATED"):
+            self._fetch(m, request)
+            m.d.sync += request.repeated.eq(request.repeatable & (request.octet == request.last))
+            m.next = "HEADER"
+        with m.State("HEADER"):
+            self._fetch(m, request)
+            self._shift(m, request)
+            with m.If(request.whole):
+                m.next = "CHECK"
+        with m.State("CHECK"):
+            m.d.comb += request.heads.eq(1)
+            m.d.sync += [
+                request.reads.eq(asks_read),
+                request.writes.eq(asks_write),
+                request.aligned.eq(~header.address[:2].any()),
+            ]
+            m.d.sync += request.runs.eq(fits & (asks_read | asks_write))
+            m.next = "READY"
+            with m.If(fits & (asks_read | (asks_write & ~request.repeated))):
+                m.d.sync += request.status.eq(Status.OK)
+            with m.If(fits & asks_write & ~request.repeated):
+                m.next = "LOAD"
+
+    def _access(self, m: Module, request: _Request) -> None:
+        """States of a word: where it is written it is loaded first, and all are before the reply begins."""
+        bus = self.bus
+        with m.State("LOAD"):
+            self._fetch(m, request)
+            self._shift(m, request)
+            with m.If(request.whole):
+                m.next = "ACCESS"
+        with m.State("ACCESS"):
+            m.d.comb += bus.valid.eq(request.aligned)
+            with m.If(bus.ready | ~request.aligned):
+                m.d.comb += request.advances.eq(1)
+                m.d.sync += request.word.eq(Mux(request.fine, bus.read_data, 0))
+                with m.If(request.status == Status.OK):
+                    m.d.sync += request.status.eq(request.found)
                 m.next = "READY"
-                with m.If(fits & (asks_read | (asks_write & ~repeated))):
-                    m.d.sync += status.eq(Status.OK)
-                with m.If(fits & asks_write & ~repeated):
+                with m.If(request.reads):
+                    m.next = "DATA"
+                with m.Elif(request.fine & (request.count != 1)):
                     m.next = "LOAD"
-            with m.State("LOAD"):
-                fetch()
-                m.d.sync += [word.eq(shifted), part.eq(part + 1)]
-                with m.If(whole):
+
+    def _answer(self, m: Module, request: _Request, reply: _Reply) -> None:
+        """States of the reply: its beginning is that of the request, which is read once more."""
+        with m.State("READY"):
+            m.d.comb += reply.waits.eq(1)
+            m.d.sync += request.place.eq(FIRST)
+            with m.If(~reply.telling):
+                m.d.sync += reply.busy.eq(1)
+                m.next = "REWIND"
+        with m.State("REWIND"):
+            self._fetch(m, request)
+            m.next = "SEQUENCE"
+        with m.State("SEQUENCE"):
+            m.d.comb += [reply.valid.eq(1), reply.octet.eq(request.octet)]
+            with m.If(reply.sent):
+                self._fetch(m, request)
+                with m.If(request.runs):
+                    m.d.sync += [request.repeatable.eq(request.writes), request.last.eq(request.octet)]
+                m.next = "OPERATION"
+        with m.State("OPERATION"):
+            m.d.comb += [reply.valid.eq(1), reply.octet.eq(request.octet | REPLY)]
+            with m.If(reply.sent):
+                m.next = "STATUS"
+                with m.If(request.runs & request.reads):
                     m.next = "ACCESS"
-            with m.State("ACCESS"):
-                m.d.comb += bus.valid.eq(aligned)
-                with m.If(bus.ready | ~aligned):
-                    m.d.comb += steps.eq(1)
-                    m.d.sync += word.eq(Mux(fine, bus.read_data, 0))
-                    with m.If(status == Status.OK):
-                        m.d.sync += status.eq(found)
-                    m.next = "READY"
-                    with m.If(reads):
-                        m.next = "DATA"
-                    with m.Elif(fine & (count != 1)):
-                        m.next = "LOAD"
-            with m.State("READY"):
-                m.d.comb += waits.eq(1)
-                m.d.sync += place.eq(FIRST)
-                with m.If(~telling):
-                    m.d.sync += replying.eq(1)
-                    m.next = "REWIND"
-            with m.State("REWIND"):
-                fetch()
-                m.next = "SEQUENCE"
-            with m.State("SEQUENCE"):
-                m.d.comb += [replies.eq(1), reply.eq(octet)]
-                with m.If(sent):
-                    fetch()
-                    with m.If(runs):
-                        m.d.sync += [repeatable.eq(writes), last.eq(octet)]
-                    m.next = "OPERATION"
-            with m.State("OPERATION"):
-                m.d.comb += [replies.eq(1), reply.eq(octet | REPLY)]
-                with m.If(sent):
-                    m.next = "STATUS"
-                    with m.If(runs & reads):
-                        m.next = "ACCESS"
-            with m.State("DATA"):
-                m.d.comb += [replies.eq(1), reply.eq(word)]
-                with m.If(sent):
-                    m.d.sync += [word.eq(shifted), part.eq(part + 1)]
-                    with m.If(whole):
-                        m.next = "ACCESS"
-                        with m.If(count == 0):
-                            m.next = "STATUS"
-            with m.State("STATUS"):
-                refused = Mux(reads | writes, Status.BAD_LENGTH, Status.BAD_OPERATION)
-                m.d.comb += [replies.eq(1), ends_reply.eq(1), reply.eq(Mux(runs, status, refused))]
-                with m.If(sent):
-                    m.d.comb += deframer.release.eq(1)
-                    m.d.sync += [replying.eq(0), place.eq(FIRST)]
-                    m.next = "IDLE"
-        return m
+        with m.State("DATA"):
+            m.d.comb += [reply.valid.eq(1), reply.octet.eq(request.word)]
+            with m.If(reply.sent):
+                self._shift(m, request)
+                with m.If(request.whole):
+                    m.next = "ACCESS"
+                    with m.If(request.count == 0):
+                        m.next = "STATUS"
+        with m.State("STATUS"):
+            refused = Mux(request.reads | request.writes, Status.BAD_LENGTH, Status.BAD_OPERATION)
+            m.d.comb += [
+                reply.valid.eq(1),
+                reply.last.eq(1),
+                reply.octet.eq(Mux(request.runs, request.status, refused)),
+            ]
+            with m.If(reply.sent):
+                m.d.comb += self.deframer.release.eq(1)
+                m.d.sync += [reply.busy.eq(0), request.place.eq(FIRST)]
+                m.next = "IDLE"
 
     def _record_octet(self, m: Module) -> tuple[Value, Signal, Signal]:
         """The byte of the record to send, which byte that is, up to all ones, and the record's number."""

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 
+from ..component import Component
 from .frames import RecordKind, record_layout
 
 __all__ = ["RecordFifo"]
 
 
-class RecordFifo(wiring.Component):
+class _Level(NamedTuple):
+    """How many records wait: none; half of what there is room for; as many as there is room for."""
+
+    empty: Value
+    half_empty: Value
+    full: Value
+
+
+class RecordFifo(Component):
     """First in, first out, in block memory; counts what finds it full.
 
     Once it has been full, it takes nothing until it is half empty: else each place that becomes free would be
@@ -34,9 +43,9 @@ class RecordFifo(wiring.Component):
     Members
     -------
     valid : In(1)
-        `record` is one, of ``frames.record_layout()``; gone in the next cycle.
-    record : In
-    records : Out(stream of the same)
+        `record` is one; gone in the next cycle.
+    record : In(record_layout())
+    records : Out(stream of record_layout())
         Out two cycles after in, or later. ``index`` and ``flags`` of LOST mean nothing; its ``data`` are the
         records lost since the LOST before.
     losing : Out(1)
@@ -49,6 +58,12 @@ class RecordFifo(wiring.Component):
     ValueError
         If there is no such depth.
     """
+
+    valid: Signal
+    record: data.View[data.StructLayout]
+    records: stream.Interface
+    losing: Signal
+    lost: Signal
 
     def __init__(self, depth: int = 256) -> None:
         if depth < 4 or depth & (depth - 1):
@@ -64,10 +79,13 @@ class RecordFifo(wiring.Component):
                 "lost": Out(layout["data"].shape),
             }
         )
-        self.memory = memory.Memory(shape=layout, depth=depth, init=[], attrs={"ram_style": "block"})
+        self.memory: memory.Memory[data.StructLayout, data.View[data.StructLayout]] = memory.Memory(
+            shape=layout, depth=depth, init=[], attrs={"ram_style": "block"}
+        )
         self.write, self.read = self.memory.write_port(), self.memory.read_port()
         # The bit above the address tells full from empty.
         self.tail, self.head = Signal(range(2 * depth)), Signal(range(2 * depth))
+        # The record of this cycle is put in, or lost; all are, and a LOST is due.
         self.takes, self.loses, self.dropping, self.owing = Signal(), Signal(), Signal(), Signal()
         # The record that LOST takes the place of is counted in advance.
         self.since = Signal.like(self.lost, init=1)
@@ -75,37 +93,62 @@ class RecordFifo(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         m.submodules.memory = self.memory
-        head, tail, write, read = self.head, self.tail, self.write, self.read
-        differs = tail ^ head
-        low, middle, high = differs[:-2] == 0, differs[-2], differs[-1]
-        empty, half, full = low & ~middle & ~high, low & middle, low & ~middle & high
+        level = self._level()
+        self._put(m, level)
+        self._tell(m)
+        self._count(m)
+        self._offer(m, level)
+        return m
 
+    def _level(self) -> _Level:
+        """How full it is, by the bits in which both ends differ; half empty is never passed unseen."""
+        differs = self.tail ^ self.head
+        low, middle, high = differs[:-2] == 0, differs[-2], differs[-1]
+        return _Level(empty=low & ~middle & ~high, half_empty=low & middle, full=low & ~middle & high)
+
+    def _put(self, m: Module, level: _Level) -> None:
+        """Where a record goes: into the memory, or nowhere."""
+        write = self.write
         m.d.comb += [
-            self.takes.eq(self.valid & ~full & ~self.dropping),
-            self.loses.eq(self.valid & (full | self.dropping)),
-            write.addr.eq(tail[:-1]),
+            self.takes.eq(self.valid & ~level.full & ~self.dropping),
+            self.loses.eq(self.valid & (level.full | self.dropping)),
+            write.addr.eq(self.tail[:-1]),
             write.en.eq(self.takes),
             write.data.eq(self.record),
         ]
-        m.d.sync += self.dropping.eq(Mux(self.dropping, ~half, self.loses))
+        m.d.sync += self.dropping.eq(Mux(self.dropping, ~level.half_empty, self.loses))
+
+    def _tell(self, m: Module) -> None:
+        """A LOST in place of the record that comes, where one is due."""
         with m.If(self.owing):
-            m.d.comb += [write.data.kind.eq(RecordKind.LOST), write.data.data.eq(self.since)]
+            m.d.comb += [
+                self.write.data.kind.eq(RecordKind.LOST),
+                self.write.data.data.eq(self.since),
+            ]
+
+    def _losing(self) -> Value:
+        """A record is lost: it is not put in, or a LOST takes its place."""
+        return self.loses | (self.takes & self.owing)
+
+    def _count(self, m: Module) -> None:
+        """What is put in, what is lost since the last LOST, and all that is lost."""
         with m.If(self.takes):
-            m.d.sync += [tail.eq(tail + 1), self.since.eq(1), self.owing.eq(0)]
+            m.d.sync += [self.tail.eq(self.tail + 1), self.since.eq(1), self.owing.eq(0)]
         with m.Elif(self.loses):
             m.d.sync += [self.since.eq(self.since + 1), self.owing.eq(1)]
-        m.d.comb += self.losing.eq(self.loses | (self.takes & self.owing))
+        m.d.comb += self.losing.eq(self._losing())
         with m.If(self.losing):
             m.d.sync += self.lost.eq(self.lost + 1)
 
-        # The memory keeps what it has read until the next read: the record that is offered.
+    def _offer(self, m: Module, level: _Level) -> None:
+        """The record that is offered: the memory keeps what it has read until the next read."""
+        head, read, records = self.head, self.read, self.records
         m.d.comb += [
             read.addr.eq(head[:-1]),
-            read.en.eq(~empty & (self.records.ready | ~self.records.valid)),
-            self.records.payload.eq(read.data),
+            read.en.eq(~level.empty & (records.ready | ~records.valid)),
+            records.payload.eq(read.data),
         ]
         with m.If(read.en):
-            m.d.sync += [head.eq(head + 1), self.records.valid.eq(1)]
-        with m.Elif(self.records.ready):
-            m.d.sync += self.records.valid.eq(0)
-        return m
+            m.d.sync += [head.eq(head + 1), records.valid.eq(1)]
+        with m.Elif(records.ready):
+            m.d.sync += records.valid.eq(0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import stream
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
+
+from ..component import Component
 
 __all__ = ["Uart"]
 
@@ -19,7 +21,7 @@ _EXACT, _TOLERATED = 0.0025, 0.02
 """Relative error of the baud rate: with less no more bits are spent on it; more is refused."""
 
 
-class Uart(wiring.Component):
+class Uart(Component):
     """Receiver and transmitter.
 
     Both count bits by a phase to which each clock cycle adds baud/clock; a bit is over when it overflows. The
@@ -43,18 +45,26 @@ class Uart(wiring.Component):
     rx : In(1)
         From the other side; any clock, it is synchronised here.
     tx : Out(1)
+        To the other side; 1 where nothing is sent.
     received : Out(stream of 8 bits)
         A byte that is not taken by the time of the next one is lost, and sets `error`.
     error : Out(1)
         High for a cycle: a byte without a stop bit, which is dropped (a break is one, however long), or a
         byte that was not taken.
     send : In(stream of 8 bits)
+        What goes out by `tx`.
 
     Raises
     ------
     ValueError
         If the clock cannot make the baud rate within 2 %, or gives less than 4 cycles a bit.
     """
+
+    rx: Signal
+    tx: Signal
+    received: stream.Interface
+    error: Signal
+    send: stream.Interface
 
     def __init__(self, *, clock_hz: float, baud: float) -> None:
         if not 0 < _LEAST_CYCLES * baud <= clock_hz:
@@ -75,8 +85,8 @@ class Uart(wiring.Component):
             )
         super().__init__(
             {
-                "rx": In(1, init=1),
-                "tx": Out(1, init=1),
+                "rx": In(1, init=1),  # type: ignore[call-arg]  # the stubs call it reset
+                "tx": Out(1, init=1),  # type: ignore[call-arg]
                 "received": Out(stream.Signature(_DATA_BITS)),
                 "error": Out(1),
                 "send": In(stream.Signature(_DATA_BITS)),
@@ -97,7 +107,8 @@ class Uart(wiring.Component):
         return advanced[self.phase_bits]
 
     def _transmit(self, m: Module) -> None:
-        left, busy = Signal(_DATA_BITS + 1), Signal()  # `left`: data, and the stop bit, which is the last one
+        # What is left to send: data, and the stop bit, which is the last one.
+        left, busy = Signal(_DATA_BITS + 1), Signal()
         turns = self._turns(m, "tx", 0, ~busy)
         m.d.comb += self.send.ready.eq(~busy)
         with m.If(~busy):
@@ -112,12 +123,14 @@ class Uart(wiring.Component):
                 m.d.sync += self.tx.eq(left[0])
 
     def _receive(self, m: Module) -> None:
+        # The line in the clock of this design, and whether no byte is in progress.
         line, idle = Signal(init=1), Signal()
         m.submodules.synchroniser = FFSynchronizer(self.rx, line, init=1)
         # Half a bit ahead; the edge was half a cycle before it is seen, on average.
         ahead = (1 << self.phase_bits - 1) + self.increment // 2
         turns = self._turns(m, "rx", ahead, idle)
-        found = Signal(_DATA_BITS + 1)  # the bits from above; below them a one, at the bottom with the eighth
+        # The bits come in from above; below them is a one, which is at the bottom with the eighth.
+        found = Signal(_DATA_BITS + 1)
         received = self.received
         m.d.comb += received.payload.eq(found[1:])
         with m.If(received.ready):

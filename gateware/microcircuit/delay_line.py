@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
+
+from ..component import Component
 
 __all__ = ["DelayLines"]
 
 
-class DelayLines(wiring.Component):
+class DelayLines(Component):
     """``data_out[i][k] = data_in[i][k - delays[i]]`` for each of `channels` interleaved words.
 
     One position circulates through the rows of the longest delay: channel c of step k meets, that many steps
@@ -51,6 +53,13 @@ class DelayLines(wiring.Component):
         If a delay or `channels` is below 1.
     """
 
+    fetch: Signal
+    store: Signal
+    advance: Signal
+    clear: Signal
+    data_in: Signal
+    data_out: Signal
+
     def __init__(self, delays: Sequence[int], channels: int) -> None:
         if min(delays) < 1 or channels < 1:
             raise ValueError(f"delays = {list(delays)}, channels = {channels}: at least 1")
@@ -70,24 +79,32 @@ class DelayLines(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        # Two rows at least: an address needs a bit.
-        m.submodules.lines = lines = memory.Memory(
-            shape=len(self._delays), depth=max(self.rows, 2), init=[], attrs={"ram_style": "block"}
+        lines: memory.Memory[int, Value] = memory.Memory(
+            shape=len(self._delays),
+            depth=max(self.rows, 2),  # an address needs a bit
+            init=[],
+            attrs={"ram_style": "block"},
         )
+        m.submodules.lines = lines
         read, write = lines.read_port(), lines.write_port(granularity=1)
-        positions = {}  # where a line of some delay writes: counted down, so ahead is below
+
+        # Where a line of some delay writes. All positions are counted down together, so that ahead is below.
+        positions = {}
         for delay in sorted(set(self._delays), reverse=True):
             ahead = -delay * self._channels % self.rows
             positions[delay] = position = Signal(range(self.rows), init=ahead, name=f"position_{delay}")
             fewer = position - 1
             with m.If(self.advance | self.clear):
                 m.d.sync += position.eq(Mux(fewer < 0, self.rows - 1, fewer))
-        at = positions[max(self._delays)]
-        m.d.comb += [read.addr.eq(at), read.en.eq(self.fetch), self.data_out.eq(read.data)]
+
+        # The row of the longest delay is read for all lines, and written by the longest and by `clear`.
+        longest = positions[max(self._delays)]
+        m.d.comb += [read.addr.eq(longest), read.en.eq(self.fetch), self.data_out.eq(read.data)]
+        written: Value = longest
         for line, delay in enumerate(self._delays):
-            at = Mux(self.store[line] & ~self.clear, positions[delay], at)
+            written = Mux(self.store[line] & ~self.clear, positions[delay], written)
         m.d.comb += [
-            write.addr.eq(at),
+            write.addr.eq(written),
             write.en.eq(self.store | self.clear.replicate(len(self._delays))),
             write.data.eq(self.data_in & ~self.clear.replicate(len(self._delays))),
         ]

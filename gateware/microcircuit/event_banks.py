@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Cat, Module, Signal, Value
+from amaranth.lib import memory, stream
 from amaranth.lib.wiring import In, Out
 
+from ..component import Component
 from ..events import EventKind, channel_shape, event_stream
 
 __all__ = ["EventBanks"]
 
 
-class EventBanks(wiring.Component):
+class EventBanks(Component):
     """Collects the events of one step while those of the step before are consumed.
 
     Parameters
@@ -34,7 +35,7 @@ class EventBanks(wiring.Component):
         The event taken in this cycle names no channel or is a CR, and is dropped.
     swap : In(1)
         Exchange the banks: what was collected up to and in this cycle can be consumed from the next on.
-    channel : In
+    channel : In(channel_shape(channels))
         Whose events to fetch and consume.
     fetch : In(1)
         Read them; `pn`, `io` and `blanked` are valid from the next cycle until the next `fetch`.
@@ -42,11 +43,23 @@ class EventBanks(wiring.Component):
         Forget them.
     clear : In(1)
         Forget row `clear_row` of both banks' rows.
-    clear_row : In
+    clear_row : In(range(rows))
     pn, io : Out(1)
         Detections; an IO detection in a blanked step is none.
     blanked : Out(1)
     """
+
+    events: stream.Interface
+    unknown: Signal
+    swap: Signal
+    channel: Signal
+    fetch: Signal
+    consume: Signal
+    clear: Signal
+    clear_row: Signal
+    pn: Signal
+    io: Signal
+    blanked: Signal
 
     def __init__(self, channels: int) -> None:
         self._channels = channels
@@ -70,16 +83,26 @@ class EventBanks(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        attrs = {"ram_style": "block"}
-        m.submodules.banks = banks = memory.Memory(shape=3, depth=self.rows, init=[], attrs=attrs)
+        # Two rows a channel, one in each bank; a bit a kind, written by itself.
+        banks: memory.Memory[int, Value] = memory.Memory(
+            shape=3, depth=self.rows, init=[], attrs={"ram_style": "block"}
+        )
+        m.submodules.banks = banks
         read, write = banks.read_port(), banks.write_port(granularity=1)
-        filling, detected_io = Signal(), Signal()
+
+        # The bank that collects; the other one is consumed.
+        filling = Signal()
+        with m.If(self.swap):
+            m.d.sync += filling.eq(~filling)
+
+        # What comes in, and whether it is for the banks.
         event = self.events.payload
         kinds = Cat(event.kind == kind for kind in (EventKind.PN, EventKind.IO, EventKind.BLANKED))
         known = (event.channel < self._channels) & kinds.any()
         taken = self.events.valid & self.events.ready
-        with m.If(self.swap):
-            m.d.sync += filling.eq(~filling)
+
+        # What goes out: the bits of a channel, in the order of `kinds`.
+        detected_io = Signal()
         m.d.comb += [
             read.addr.eq(Cat(self.channel, ~filling)),
             read.en.eq(self.fetch),
@@ -88,6 +111,8 @@ class EventBanks(wiring.Component):
             self.events.ready.eq(~self.consume & ~self.clear),
             self.unknown.eq(taken & ~known),
         ]
+
+        # One write a cycle; events wait where it is taken.
         with m.If(self.clear):
             m.d.comb += [write.addr.eq(self.clear_row), write.data.eq(0b000), write.en.eq(0b111)]
         with m.Elif(self.consume):

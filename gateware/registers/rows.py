@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from amaranth.hdl import Module, Mux, Signal
-from amaranth.lib import memory, wiring
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import memory
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import exact_log2
+
+from ..component import Component
 
 __all__ = ["RegisterRows"]
 
@@ -16,7 +18,7 @@ _BURST_BITS = 5
 """Of the cycles that the last counter may have to wait for its turn, 30."""
 
 
-class RegisterRows(wiring.Component):
+class RegisterRows(Component):
     """Rows that are read and written, some of which count: a read, and in the next cycle the row is written.
 
     A strobe waits until its row is read. In a cycle in which a counter is written nothing else is read, since
@@ -34,20 +36,31 @@ class RegisterRows(wiring.Component):
 
     Members
     -------
-    strobes : In(one bit a counter)
+    strobes : In(len(counters))
         Each bit counts, in its row, the cycles in which it is 1: each time takes two cycles, but the last
         bit's are counted together. None is lost where those of the first bit are four cycles apart, those of
         the second 16, and those of three more 32; those of the last may follow each other at once.
-    row : In
+    row : In(as many bits as rows need)
         To read or to write.
     word : Out(width)
         Of the row of the cycle before, if ``settled``.
     settled : Out(1)
+        The cycle before read the row that was asked for.
     put : In(1)
         Write ``given`` to ``row``; done in a cycle in which ``free`` is up, too.
     given : In(width)
+        The word to write.
     free : Out(1)
+        No counter is written in this cycle.
     """
+
+    strobes: Signal
+    row: Signal
+    word: Signal
+    settled: Signal
+    put: Signal
+    given: Signal
+    free: Signal
 
     def __init__(self, rows: Sequence[int], counters: Sequence[int], *, width: int = 32) -> None:
         self._rows, self._counters, self._width = tuple(rows), tuple(counters), width
@@ -67,18 +80,26 @@ class RegisterRows(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.words = words = memory.Memory(
+        words: memory.Memory[int, Value] = memory.Memory(
             shape=self._width, depth=len(self._rows), init=self._rows, attrs={"ram_style": "block"}
         )
+        m.submodules.words = words
         read, write = words.read_port(), words.write_port()
+
+        # Strobes that wait, all of them after reset; the first of them is counted next.
         pending = Signal(len(self._counters), init=-1)
+        # Counters are cleared, after reset; one is written in this cycle; it is the last one, with its burst.
         clearing, writing, gathered = Signal(init=1), Signal(), Signal()
         chosen, left = Signal(len(self._counters)), pending.any()
+
+        # The row to count in, and that of the cycle before, which is written now.
         address, counted = Signal.like(self.row), Signal.like(self.row)
-        counting: Any = self._counters[-1]
+        counting: Value | int = self._counters[-1]
         for at, row in reversed(list(enumerate(self._counters))):
             counting = Mux(pending[at], row, counting)
             m.d.comb += chosen[at].eq(~writing & pending[at] & ~pending[:at].any())
+
+        # What is added: one, or as many as the last strobe was up for since it was counted.
         burst, amount = Signal(_BURST_BITS), Signal(_BURST_BITS)
         m.d.comb += [
             address.eq(counting),

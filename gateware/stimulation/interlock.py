@@ -6,12 +6,12 @@ import enum
 from typing import Any
 
 from amaranth.hdl import Cat, Const, Module, Mux, ResetSignal, Signal, Value
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
 from ...golden_model.config import ChipConfig
 from ...golden_model.stimulation import StimulationTiming
+from ..component import Component
 
 __all__ = ["Interlock", "InterlockFault"]
 
@@ -67,7 +67,7 @@ class _Stopwatch:
             m.d.sync += self.count.eq(self.count + 1)
 
 
-class Interlock(wiring.Component):
+class Interlock(Component):
     """Passes on the phases that a pulse generator requests, within limits fixed at synthesis.
 
     An output follows its request one cycle later, from a register. In each cycle the requests are checked
@@ -128,6 +128,24 @@ class Interlock(wiring.Component):
         Less than R cycles of silence so far.
     """
 
+    cathodic_request: Signal
+    anodic_request: Signal
+    enable_request: Signal
+    monophasic: Signal
+    refused: Signal
+    arm: Signal
+    disarm: Signal
+    heartbeat: Signal
+    tick: Signal
+    emergency_stop: Signal
+    amplifier_fault: Signal
+    cathodic: Signal
+    anodic: Signal
+    enable: Signal
+    armed: Signal
+    fault: Signal
+    resting: Signal
+
     latency = 1
 
     def __init__(self, config: ChipConfig) -> None:
@@ -154,6 +172,8 @@ class Interlock(wiring.Component):
             }
         )
         # Members of the object, so that a proof can say how its own counters relate to these.
+        # Since the last pulse started, since an output was on, since the train began; since the last signs of
+        # life of host and step clock.
         self._since_start = _Stopwatch("since_start", timing.period_limit)
         self._silence = _Stopwatch("silence", timing.rest)
         self._train = _Stopwatch("train_cycles", timing.duration_limit)
@@ -162,9 +182,13 @@ class Interlock(wiring.Component):
         self.since_start, self.silence = self._since_start.cycles, self._silence.cycles
         self.train_cycles = self._train.cycles
         self.without_heartbeat, self.without_tick = self._heartbeat.cycles, self._tick.cycles
+        # Cathodic less anodic time of the present pulse.
         self.charge = Signal(range(timing.width_limit + 1))
+        # The train is monophasic; there was no pulse since arming.
         self.single, self.fresh = Signal(), Signal(init=1)
+        # Inputs whose rise counts, as they were in the cycle before.
         self.arm_before, self.heartbeat_before = Signal(init=1), Signal(init=1)
+        # The outputs, but for emergency stop and reset.
         self.delivered_cathodic, self.delivered_anodic, self.delivered_enable = (
             Signal(name=f"delivered_{name}") for name in ("cathodic", "anodic", "enable")
         )
@@ -172,6 +196,7 @@ class Interlock(wiring.Component):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         timing = self.timing
+        # Requests: for an output, for either; a cathodic phase that begins, and one that goes on.
         cathodic, anodic, either = Signal(), Signal(), Signal()
         m.d.comb += [
             cathodic.eq(self.cathodic_request),
@@ -180,12 +205,14 @@ class Interlock(wiring.Component):
             self.resting.eq(~self._silence.due),
         ]
         starts, continues = cathodic & ~self.delivered_cathodic, cathodic & self.delivered_cathodic
-        # Up while a cathodic phase continues; else the difference has a borrow where there is no charge.
+        # The charge after a cycle of output: one up while a cathodic phase continues, else one down; then the
+        # bit above it, a carry, says that there was some to take from.
         changed = Signal(len(self.charge) + 1)
         m.d.comb += changed.eq(self.charge + Mux(continues, 1, (1 << len(self.charge)) - 1))
         charged = continues | changed[-1]
 
-        causes = {
+        # Causes of a fault, of which the first counts.
+        causes: dict[InterlockFault, Value] = {
             InterlockFault.EMERGENCY_STOP: self.emergency_stop,
             InterlockFault.AMPLIFIER: self.amplifier_fault,
         }
@@ -207,7 +234,7 @@ class Interlock(wiring.Component):
             number = Mux(present, Const(fault.value, len(number)), number)
         m.d.comb += [cause.eq(Cat(causes.values()).any()), first.eq(number)]
 
-        # Arming.
+        # Arming, disarming, and the fault that is kept.
         m.d.sync += [self.arm_before.eq(self.arm), self.heartbeat_before.eq(self.heartbeat)]
         arms = self.arm & ~self.arm_before
         with m.If(cause):
@@ -219,7 +246,7 @@ class Interlock(wiring.Component):
         with m.Elif(arms):
             m.d.sync += [self.armed.eq(1), self.fault.eq(InterlockFault.NONE)]
 
-        # Outputs.
+        # Outputs: what `passes` is delivered from the next cycle on, while it is `safe`.
         reset = ResetSignal("sync", allow_reset_less=True)
         passes = self.armed & ~cause & ~self.disarm & ~reset
         delivers, begins = passes & either, passes & starts
@@ -235,7 +262,7 @@ class Interlock(wiring.Component):
             self.enable.eq(self.delivered_enable & safe),
         ]
 
-        # What has been delivered.
+        # What has been delivered: times, charge, and whether the train is monophasic.
         self._since_start.run(m, begins, 1)
         self._silence.run(m, delivers)
         self._train.run(m, delivers & ~self.resting, 1)

@@ -11,6 +11,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from amaranth.hdl import Const
 from amaranth.lib import data
 
 from ...golden_model.stimulation import StimulationTiming
@@ -332,11 +333,12 @@ def memory_image(timing: StimulationTiming, configured: Verdict, bits: int) -> l
         image[address_of(CONSTANT_BANK, constant.value)] = word
     layout = step_layout()
     for number, step in enumerate(PROGRAM):
-        fields = {name: int(getattr(step, name)) for name in _SWITCHES} | {
+        fields: dict[int | str, object] = {name: int(getattr(step, name)) for name in _SWITCHES}
+        fields |= {
             "row": step.row.value,
             "bank": step.bank,
             "target": step.store.value if step.store is not None else 0,
             "writes": int(step.store is not None),
         }
-        image[(1 << ADDRESS_BITS - 1) + number] = layout.const(fields).as_value().value
+        image[(1 << ADDRESS_BITS - 1) + number] = Const.cast(layout.const(fields)).value
     return image

@@ -6,14 +6,14 @@ import enum
 from collections.abc import Callable
 from typing import Any
 
-from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value, ValueLike
+from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from ...golden_model import config as chip_config
-from ...golden_model.config import BlankingMode, ChipConfig
+from ...golden_model.config import BlankingMode, ChipConfig, PulseShape
 from ...golden_model.stimulation import StimulationTiming, TrainSettings
+from ..component import Component
 from .interlock import InterlockFault
 from .program import (
     ADDRESS_BITS,
@@ -25,6 +25,7 @@ from .program import (
     Bank,
     Flag,
     Row,
+    Verdict,
     execute,
     judging_cycles,
     memory_image,
@@ -42,7 +43,7 @@ __all__ = [
     "stimulation_layout",
 ]
 
-SHAPES = (chip_config.Shape.MONOPHASIC, chip_config.Shape.BIPHASIC)
+SHAPES = (PulseShape.MONOPHASIC, PulseShape.BIPHASIC)
 """By their word in register SHAPE."""
 BLANK_MODES = (BlankingMode.NONE, BlankingMode.FIXED, BlankingMode.PULSE)
 """By their word in register BLANK_MODE."""
@@ -108,11 +109,66 @@ def stimulation_layout(config: ChipConfig) -> data.StructLayout:
     return data.StructLayout({"register": StimulationRegister, "write": 1, "word": word})
 
 
-class StimulationRegisters(wiring.Component):
+_DOING = data.StructLayout(dict.fromkeys(("invert", "refuse", "keep", "count"), 1))
+"""Of a step of the program: what it does with the row that it adds, once that has been read."""
+
+
+class _Judgement:
+    """The registers of the program that judges settings.
+
+    Parameters
+    ----------
+    bits, pulses_bits : int
+        Of a word, and of the number of rounds.
+    configured : Verdict
+        Of the settings after a reset. Nobody writes these: they are about to take effect.
+
+    Attributes
+    ----------
+    total, rounds : Signal
+        The sum, and what is left to do of a step that is repeated.
+    found, sound : Signal
+        Flags that were kept, and whether nothing was refused.
+    at : Signal
+        The next step.
+    parked, pending : Signal
+        It waits; settings that were written are to take effect.
+    steps, adds, answering, ripe : Signal
+        What the memory shows, read in the cycle before: a step, the row that a step adds, the register that
+        an access reads, or the length of a blanking window. With the last the settings can take effect.
+    doing : View
+        With `adds`: what is done with the row.
+    written, used : Signal
+        Banks: of what registers were told, and in effect.
+    reads, writes, ripens : Signal
+        In this cycle: an access reads, or writes, its register; the length of the blanking may be read.
+    """
+
+    def __init__(self, bits: int, pulses_bits: int, configured: Verdict) -> None:
+        self.total = Signal(bits)
+        self.found = Signal(FLAGS, init=configured.flags)
+        self.sound = Signal(init=1)
+        self.rounds = Signal(pulses_bits, init=configured.pulses)
+        self.at = Signal(ADDRESS_BITS - 1, init=START_OF_COPY)
+        self.steps = Signal()
+        self.adds = Signal()
+        self.answering = Signal()
+        self.ripe = Signal()
+        self.parked = Signal(init=1)
+        self.pending = Signal(init=1)
+        self.doing = data.View(_DOING, Signal(_DOING, name="doing"))
+        self.written = Signal(2, init=CONFIGURED_BANK)
+        self.used = Signal(2)
+        self.reads = Signal()
+        self.writes = Signal()
+        self.ripens = Signal()
+
+
+class StimulationRegisters(Component):
     """The settings: written one by one, judged together, in effect together.
 
     All of them are in one memory, in three banks: as configured, and two of which one is in effect while the
-    other is written. A write has the program of ``stimulation_program`` judge the bank that it is in; this is
+    other is written. A write has the program of :mod:`.program` judge the bank that it is in; this is
     ``StimulationTiming.refusal``. Then the banks change places, in a cycle without `hold`, and what is in
     effect is copied to the bank that is written next. Written again before that, the bank is judged again.
 
@@ -132,28 +188,46 @@ class StimulationRegisters(wiring.Component):
 
     Members
     -------
-    access, readback, rejected
+    access : In(stream of stimulation_layout(config))
+    readback : Out(stream of the word)
+    rejected : Out(1)
         See :class:`Stimulation`.
-    status, fault : In
+    status : In(STATUS_BITS)
+    fault : In(InterlockFault)
         What registers STATUS and FAULT read.
     hold : In(1)
         Keep the settings in effect.
     fetch : In(1)
         Read `row` of the settings in effect, or about to be in the cycle of `applied`.
     row : In(Row)
-    word : Out
+    word : Out(a word's bits)
         It, in the next cycle.
     applied : Out(1)
         Other settings take effect, from the next cycle on.
     flags : Out(FLAGS)
-        Of the settings in effect, by ``stimulation_program.Flag``.
-    pulses : Out
+        Of the settings in effect, by :class:`Flag`.
+    pulses : Out(the bits of PULSES)
         PULSES in effect.
-    unlength : Out
+    unlength : Out(a word's bits)
         Complement of the length of a blanking window.
     good : Out(1)
         The settings in effect are within the limits, and balanced.
     """
+
+    access: stream.Interface
+    readback: stream.Interface
+    rejected: Signal
+    status: Signal
+    fault: Signal
+    hold: Signal
+    fetch: Signal
+    row: Signal
+    word: Signal
+    applied: Signal
+    flags: Signal
+    pulses: Signal
+    unlength: Signal
+    good: Signal
 
     def __init__(self, config: ChipConfig) -> None:
         self.make_memory: Callable[..., Any] = memory.Memory
@@ -187,116 +261,122 @@ class StimulationRegisters(wiring.Component):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        request, answers = self.access.payload, self.readback
         bits = len(self.word)
-        shape = max(bits, step_layout().size)
         m.submodules.rows = rows = self.make_memory(
-            shape=shape,
+            shape=max(bits, step_layout().size),
             depth=1 << ADDRESS_BITS,
             init=memory_image(self.timing, self._configured, bits),
             attrs={"ram_style": "block"},
         )
         read, write = rows.read_port(), rows.write_port()
-        step = data.View(step_layout(), read.data[: step_layout().size])
+        now = _Judgement(bits, len(self.pulses), self._configured)
+        word, special = self._accesses(m, now)
 
-        # What the program has found out so far.
-        total = Signal(bits)
-        found = Signal(FLAGS, init=self._configured.flags)
-        sound, rounds = Signal(init=1), Signal.like(self.pulses, init=self._configured.pulses)
-        # Where it is: at the port are a step, what the step adds, what a register holds, or the length of
-        # the blanking; parked, it waits, with settings that are to take effect or none.
-        at = Signal(ADDRESS_BITS - 1, init=START_OF_COPY)
-        steps, adds, answering, ripe = (Signal(name=n) for n in ("steps", "adds", "answering", "ripe"))
-        parked, pending = Signal(init=1), Signal(init=1)
-        doing = Signal(data.StructLayout(dict.fromkeys(("invert", "refuse", "keep", "count"), 1)))
-        # Banks. After a reset the configured settings, which nobody writes, are about to take effect.
-        written, used = Signal(2, init=CONFIGURED_BANK), Signal(2)
-        # Accesses. Those that write wait while settings are copied; those that read, for a free sum, too.
-        reads, writes, ripens = Signal(), Signal(), Signal()
-        free_to_read = parked & ~self.fetch & ~ripens & ~adds & ~answering & ~answers.valid
-        m.d.comb += reads.eq(self.access.valid & ~request.write & free_to_read)
-        writable = (parked | pending) & ~ripens & ~ripe & written.any()
-        word, special = self._serve(m, writable, reads, writes, total)
+        # The step that the memory shows, and whether it does something; whether the port is the program's.
+        step = data.View(step_layout(), read.data[: step_layout().size])
+        free = ~self.fetch & ~now.writes
+        repeats = (now.rounds != 1) & now.sound
+        does = now.steps & ~(step.needs & ~now.found[Flag.APART.value]) & ~(step.repeat & ~repeats)
+
+        # The memory: read for the first who wants it, written by an access or else by the program.
+        target = Mux(now.writes, self.access.payload.register, step.target)
+        m.d.comb += [
+            now.ripens.eq(now.parked & now.pending & ~self.hold),
+            read.addr.eq(self._address(now, step)),
+            self.word.eq(read.data),
+            write.en.eq(now.writes | (does & step.writes)),
+            write.addr.eq(_row_address(now.written, target)),
+            write.data.eq(word),
+            self.applied.eq(now.ripe & ~self.hold),
+        ]
+        # What it shows in the next cycle.
+        runs = ~now.parked & ~now.steps & ~now.answering & ~self.readback.valid
+        m.d.sync += [
+            now.steps.eq(runs & free),
+            now.adds.eq(does & free),
+            now.answering.eq(now.reads),
+            now.ripe.eq(now.ripens & free & ~now.ripe),
+            now.doing.eq(Mux(does & free, Cat(step.invert, step.refuse, step.keep, step.count), 0)),
+        ]
+        self._judge(m, now, read.data, step, does, free, special)
+        self._take_effect(m, now, read.data)
+        return m
+
+    def _accesses(self, m: Module, now: _Judgement) -> tuple[Value, Value]:
+        """Take accesses and answer them; what is written, and what a read-only register reads."""
+        request, answers = self.access.payload, self.readback
+        # Those that write wait while settings are copied; those that read, for a free sum, too.
+        free_to_read = now.parked & ~self.fetch & ~now.ripens & ~now.adds & ~now.answering & ~answers.valid
+        m.d.comb += now.reads.eq(self.access.valid & ~request.write & free_to_read)
+        writable = (now.parked | now.pending) & ~now.ripens & ~now.ripe & now.written.any()
+        word, special = self._serve(m, writable, now.reads, now.writes, now.total)
+        # The answer is a sum: of 0 and the row of a setting, or of what a read-only register reads and a row
+        # that nobody writes.
         with m.If(answers.ready):
             m.d.sync += answers.valid.eq(0)
-        with m.If(answering):
+        with m.If(now.answering):
             m.d.sync += answers.valid.eq(1)
-        m.d.comb += answers.payload.eq(total)
+        m.d.comb += answers.payload.eq(now.total)
+        return word, special
 
-        # The port. A row that is read while it is written is not used: a write begins the judgement anew.
-        free = ~self.fetch & ~writes
-        runs = ~parked & ~steps & ~answering & ~answers.valid
-        repeats = (rounds != 1) & sound
-        does = steps & ~(step.needs & ~found[Flag.APART.value]) & ~(step.repeat & ~repeats)
-        m.d.comb += [
-            ripens.eq(parked & pending & ~self.hold),
-            read.addr.eq(
-                Mux(
-                    self.fetch,
-                    _row_address(Mux(self.applied, written, used), self.row),
-                    Mux(
-                        steps,
-                        _row_address(
-                            Mux(
-                                step.bank == Bank.CONSTANTS,
-                                CONSTANT_BANK,
-                                Mux(step.bank == Bank.USED, used, written),
-                            ),
-                            step.row,
-                        ),
-                        Mux(
-                            parked,
-                            _row_address(written, Mux(ripens, Row.LENGTH.value, request.register)),
-                            Cat(at, Const(1, 1)),
-                        ),
-                    ),
-                )
-            ),
-            self.word.eq(read.data),
-            write.en.eq(writes | (does & step.writes)),
-            write.addr.eq(_row_address(written, Mux(writes, request.register, step.target))),
-            write.data.eq(word),
-            self.applied.eq(ripe & ~self.hold),
-        ]
-        m.d.sync += [
-            steps.eq(runs & free),
-            adds.eq(does & free),
-            answering.eq(reads),
-            ripe.eq(ripens & free & ~ripe),
-            doing.eq(Mux(does & free, Cat(step.invert, step.refuse, step.keep, step.count), 0)),
-        ]
+    def _address(self, now: _Judgement, step: data.View[data.StructLayout]) -> Value:
+        """What the memory shows next: the first of the reasons to read it, in their order.
 
-        # The program.
-        sums = (total + read.data[:bits])[: bits + 1]
+        A row that is read while it is written is not used: a write begins the judgement anew.
+        """
+        of_generator = _row_address(Mux(self.applied, now.written, now.used), self.row)
+        settings = Mux(step.bank == Bank.USED, now.used, now.written)
+        of_step = _row_address(Mux(step.bank == Bank.CONSTANTS, CONSTANT_BANK, settings), step.row)
+        asked = Mux(now.ripens, Row.LENGTH.value, self.access.payload.register)
+        of_access = _row_address(now.written, asked)
+        next_step = Cat(now.at, Const(1, 1))
+        return Mux(self.fetch, of_generator, Mux(now.steps, of_step, Mux(now.parked, of_access, next_step)))
+
+    def _judge(
+        self,
+        m: Module,
+        now: _Judgement,
+        row: Value,
+        step: data.View[data.StructLayout],
+        does: Value,
+        free: Value,
+        special: Value,
+    ) -> None:
+        """The adder, and what becomes of its carry."""
+        total, doing, bits = now.total, now.doing, len(now.total)
+        sums = (total + row[:bits])[: bits + 1]
         carry = sums[bits]
-        with m.If(adds | answering):
+        with m.If(now.adds | now.answering):
             m.d.sync += total.eq(sums[:bits] ^ doing.invert.replicate(bits))
-        with m.If(reads | (does & step.clear)):
-            m.d.sync += total.eq(Mux(reads, special, 0))
+        with m.If(now.reads | (does & step.clear)):
+            m.d.sync += total.eq(Mux(now.reads, special, 0))
         with m.If(doing.refuse & carry):
-            m.d.sync += sound.eq(0)
+            m.d.sync += now.sound.eq(0)
         with m.If(doing.keep):
-            m.d.sync += found.eq(Cat(carry, found))
+            m.d.sync += now.found.eq(Cat(carry, now.found))
         with m.If(does & step.repeat & free):
-            m.d.sync += rounds.eq(rounds - 1)
+            m.d.sync += now.rounds.eq(now.rounds - 1)
         with m.Elif(doing.count):
-            m.d.sync += rounds.eq(read.data)
-        with m.If(steps & (free | ~does) & ~(does & step.repeat)):
-            m.d.sync += [at.eq(at + 1), parked.eq(step.park)]
+            m.d.sync += now.rounds.eq(row)
+        with m.If(now.steps & (free | ~does) & ~(does & step.repeat)):
+            m.d.sync += [now.at.eq(now.at + 1), now.parked.eq(step.park)]
+
+    def _take_effect(self, m: Module, now: _Judgement, row: Value) -> None:
+        """The banks change places, and the program goes on to copy; a write has it judge from the start."""
+        used, written = now.used, now.written
         with m.If(self.applied):
             m.d.sync += [
-                self.flags.eq(found),
-                self.pulses.eq(rounds),
-                self.unlength.eq(~read.data),
-                self.good.eq(sound),
+                self.flags.eq(now.found),
+                self.pulses.eq(now.rounds),
+                self.unlength.eq(~row),
+                self.good.eq(now.sound),
                 used.eq(written),
                 written.eq(Cat(~written[0], written[0])),
-                parked.eq(0),
-                pending.eq(0),
+                now.parked.eq(0),
+                now.pending.eq(0),
             ]
-        with m.If(writes):
-            m.d.sync += [at.eq(0), parked.eq(0), pending.eq(1), sound.eq(1)]
-        return m
+        with m.If(now.writes):
+            m.d.sync += [now.at.eq(0), now.parked.eq(0), now.pending.eq(1), now.sound.eq(1)]
 
     def _serve(
         self, m: Module, writable: Value, reads: Signal, writes: Signal, total: Signal
@@ -305,12 +385,16 @@ class StimulationRegisters(wiring.Component):
         request = self.access.payload
         asked = Value.cast(request.register)
         bits = len(request.word)
-        # Of a word that is too wide, all bits that there are are written. A write takes two cycles, so that
-        # each bit of the memory's input has one choice of two registers before it.
-        fits, picks = Signal(bits), Signal(bits)
+        # A write takes two cycles, so that each bit of the memory's input has one choice of two registers
+        # before it. In the first it `begins`; it goes `beyond` a register with a word that is too wide, and
+        # `has_effect` unless it is refused. In the second one of `writes` and `refuses` is up, and with it
+        # `saturates` where all bits of the register are to be 1.
         begins, beyond, has_effect, saturates, refuses = (
             Signal(name=name) for name in ("begins", "beyond", "has_effect", "saturates", "refuses")
         )
+        # Bits that the register has; those of them that are written, in the second cycle. Registers come in
+        # a few widths: from one to the next wider all bits have the same.
+        fits, picks = Signal(bits), Signal(bits)
         below = 0
         for width in sorted(set(self._widths.values())):
             wide = [register.value for register, other in self._widths.items() if other >= width]
@@ -326,6 +410,7 @@ class StimulationRegisters(wiring.Component):
             Mux(saturates, pick, Mux(pick, given, kept))
             for pick, given, kept in zip(picks, request.word, total, strict=True)
         )
+        # Words that name no shape, or no mode of blanking, are refused.
         named = {
             StimulationRegister.SHAPE: len(SHAPES),
             StimulationRegister.BLANK_MODE: len(BLANK_MODES),
@@ -355,7 +440,7 @@ class StimulationRegisters(wiring.Component):
         return written, special
 
 
-def _row_address(bank: Any, row: Any) -> Value:
+def _row_address(bank: ValueLike, row: ValueLike) -> Value:
     return Cat(Value.cast(row), Const(0, ROW_BITS))[:ROW_BITS] | (Value.cast(bank) << ROW_BITS)
 
 

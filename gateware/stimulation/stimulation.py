@@ -6,11 +6,12 @@ import enum
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...golden_model.config import ChipConfig
 from ...golden_model.stimulation import LATENCY, StimulationTiming
+from ..component import Component
 from .interlock import Interlock, InterlockFault
 from .program import Flag, Row
 from .registers import StimulationRegister, StimulationRegisters, setting_widths
@@ -32,7 +33,7 @@ class _Segment(enum.Enum):
 _PULSE = (_Segment.CATHODIC, _Segment.GAP, _Segment.ANODIC)
 
 
-class Stimulation(wiring.Component):
+class Stimulation(Component):
     """A pulse train a trigger, through the :class:`Interlock`, and the blanking level that goes with it.
 
     When what is on, is in ``microzone.golden_model.stimulation``; this is ``Stimulator`` cycle by cycle. The
@@ -88,6 +89,25 @@ class Stimulation(wiring.Component):
         See ``golden_model.stimulation.StimulationTiming``.
     """
 
+    trigger: Signal
+    arm: Signal
+    disarm: Signal
+    heartbeat: Signal
+    emergency_stop: Signal
+    amplifier_fault: Signal
+    tick: Signal
+    cathodic: Signal
+    anodic: Signal
+    enable: Signal
+    train: Signal
+    blank: Signal
+    armed: Signal
+    fault: Signal
+    ignored: Signal
+    access: stream.Interface
+    readback: stream.Interface
+    rejected: Signal
+
     latency = LATENCY
 
     def __init__(self, config: ChipConfig) -> None:
@@ -139,9 +159,16 @@ class Stimulation(wiring.Component):
             registers.status.eq(Cat(self.armed, self.train, interlock.resting, self.blank)),
             registers.fault.eq(self.fault),
         ]
+        pulsing, nearing = self._pulses(m)
+        self._blanking(m, pulsing, nearing)
+        return m
 
-        # Pulses.
+    def _pulses(self, m: Module) -> tuple[Value, Value]:
+        """Request the segments of a train; whether it is within a pulse, and within the guard before one."""
+        interlock, registers = self.interlock, self.registers
+        # A trigger is `able` to start a train; it `accepts` if the settings are good.
         able, accepts, stops = (Signal(name=name) for name in ("able", "accepts", "stops"))
+        # The segment of now, and the one that comes after it.
         segment, coming = Signal(_Segment), Signal(_Segment, init=_Segment.CATHODIC)
         idle, pulsing = segment == _Segment.IDLE, _is_one_of(segment, _PULSE)
         nearing = (segment == _Segment.NEAR) & registers.flags[Flag.NEARS.value]
@@ -156,13 +183,14 @@ class Stimulation(wiring.Component):
             interlock.enable_request.eq(~idle),
             registers.hold.eq(~idle | accepts),
         ]
+        # Cycles `left` of the segment less 1; a segment `begins`, is in its `last` cycle, and a pulse `ends`.
         # The duration of the segment that comes is at the port of the memory in the last cycle of the one
-        # before; while idle it is here already. As long as there are cycles to spare, the port is lent.
+        # before; while idle it is here already. As long as there are cycles to `spare`, the port is lent.
         left, fewer = Signal(self._left_bits), Signal(self._left_bits + 1)
         loads, begins, spare, last, ends = (
             Signal(name=name) for name in ("loads", "begins", "spare", "last", "ends")
         )
-        pulses = Signal.like(registers.pulses, init=1)
+        pulses = Signal.like(registers.pulses, init=1)  # the number of the present one
         m.d.comb += [
             fewer.eq(left + ((1 << self._left_bits) - 1)),  # carries where left is not 0
             spare.eq(left[2]),
@@ -174,7 +202,7 @@ class Stimulation(wiring.Component):
             begins.eq(accepts | last),
             registers.fetch.eq(begins | stops | registers.applied | (~idle & ~spare)),
         ]
-        after = Signal(_Segment)
+        after = Signal(_Segment)  # the segment after `coming`
         m.d.comb += [
             after.eq(self._after(coming)),
             registers.row.eq(
@@ -190,9 +218,7 @@ class Stimulation(wiring.Component):
             m.d.sync += left.eq(registers.word[: len(left)])  # beyond it are 0, if the settings are good
         with m.Elif(~idle):
             m.d.sync += left.eq(fewer[: len(left)])
-
-        self._blanking(m, pulsing, nearing)
-        return m
+        return pulsing, nearing
 
     def _after(self, segment: Signal) -> Value:
         """The segment after one."""
@@ -231,11 +257,12 @@ class Stimulation(wiring.Component):
         flags, unlength = self.registers.flags, self.registers.unlength
         by_pulse, by_train = self.blanks_by_pulse, Signal()
         blanks, beyond_fixed = flags[Flag.BLANKS.value], flags[Flag.BY_PULSE.value]
+        # As it was in the cycle before, which the outputs follow; a train `starts`, a `pulse` is delivered.
         was_pulsing, was_nearing, was_enabled, starts, pulse = (
             Signal(name=name) for name in ("was_pulsing", "was_nearing", "was_enabled", "starts", "pulse")
         )
         m.d.sync += [was_pulsing.eq(pulsing), was_nearing.eq(nearing), was_enabled.eq(self.enable)]
-        # Of two windows, settings may have changed in between, the one that ends later counts.
+        # Cycles `left` of a window. Of two, settings may have changed between them, the later end counts.
         left = Signal.like(unlength, init=0)
         bits = len(left)
         fewer, longer = Signal(bits + 1), Signal(bits + 1)

@@ -1,1 +1,5 @@
-"""From a training session to parameters: δp, δd, the eight coefficients, thresholds of the detection."""
+"""Calibration of a chip: thresholds, increments of plasticity and coefficients, from a training session."""
+
+from ...facade import facade
+
+__all__, __getattr__, __dir__ = facade(__name__)

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from ..config import ChipConfig
 from ..events import Events, Steps
 from ..experiment.protocol import IO_QUALITY, PN_QUALITY, DetectionQuality
+from .goals import CalibrationError
 
 __all__ = [
-    "CalibrationError",
     "IoCounts",
     "PlasticityEvents",
     "PnCounts",
@@ -38,10 +38,6 @@ _PAPER_TRIALS = 30
 _PAPER_SPONTANEOUS_S = 120.0
 _SURE = 3.0
 """Standard errors by which a difference is called one."""
-
-
-class CalibrationError(ValueError):
-    """Training data that determine no plasticity; the message says what more to record."""
 
 
 @dataclass(frozen=True)

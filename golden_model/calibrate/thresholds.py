@@ -23,9 +23,9 @@ from ..experiment.protocol import DetectionQuality
 from ..experiment.training import TrainingRecording
 from ..files import FileError
 from ..fixed import quantize
-from .calibration import Goals, determine, expected_error, residual
+from .calibration import determine, expected_error, residual
+from .goals import CalibrationError, Goals
 from .plasticity_events import (
-    CalibrationError,
     IoCounts,
     PnCounts,
     check_session,

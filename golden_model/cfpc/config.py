@@ -15,7 +15,7 @@ from scipy import signal
 from ..fixed import SQ, Rounding
 from ..sections import Config, Format, Real, Section
 from .loop import Loop
-from .low_order import low_order
+from .reduction import low_order
 from .systems import Discretisation, Reals, StateSpace, discrete, leaks, proportional_integral
 
 __all__ = ["CfpcConfig", "Trace"]

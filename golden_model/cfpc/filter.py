@@ -15,9 +15,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
+import numpy.typing as npt
 
 from .config import CfpcConfig
 from .loop import Loop, LoopState, advance, output
@@ -74,6 +76,39 @@ class AdaptiveFilter(ABC):
         """w, shape (G,)."""
 
 
+class Memory(NamedTuple):
+    """What a filter remembers between steps: real values, or raw words.
+
+    Attributes
+    ----------
+    states : ndarray, shape (inputs, order)
+        Of the forward model, one for each input.
+    line : ndarray, shape (inputs, delay)
+        Of the delay of its loop.
+    basis_line, trace_line : ndarray, shape (words,)
+        Basis signals and eligibility traces: of each synapse, or of the last steps where bases are shifted.
+    heads : ndarray of int64, shape (2,)
+        Position in ``line``, and in the two other lines.
+    """
+
+    states: npt.NDArray[Any]
+    line: npt.NDArray[Any]
+    basis_line: npt.NDArray[Any]
+    trace_line: npt.NDArray[Any]
+    heads: npt.NDArray[np.int64]
+
+    @classmethod
+    def empty(cls, inputs: int, order: int, delay: int, words: int, dtype: type[Any]) -> Memory:
+        """A filter at rest."""
+        return cls(
+            states=np.zeros((inputs, order), dtype),
+            line=np.zeros((inputs, delay), dtype),
+            basis_line=np.zeros(words, dtype),
+            trace_line=np.zeros(words, dtype),
+            heads=np.zeros(2, np.int64),
+        )
+
+
 @numba.njit(cache=True)
 def _close(loop, model, memory, weights, rate, reference, inputs, trial):  # type: ignore[no-untyped-def]
     """A trial; `loop`: plant, feedback, state, line, head. Returns the head."""
@@ -122,13 +157,7 @@ class AdaptiveFilterFloat(AdaptiveFilter):
         length = spacing * (bases.count - 1) + 1 if bases.shifted else bases.count
         self._rate = config.learning.rate
         self._model = model.system.matrices, model.feedback, spacing
-        self._memory = (
-            np.zeros((inputs, model.system.order)),
-            np.zeros((inputs, model.delay)),
-            np.zeros(length),
-            np.zeros(length),
-            np.zeros(2, np.int64),
-        )
+        self._memory = Memory.empty(inputs, model.system.order, model.delay, length, np.float64)
         self._weights = np.zeros(bases.count)
 
     @property

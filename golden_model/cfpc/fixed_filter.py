@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
 
 from ..fixed import Rounding, quantize
 from .config import CfpcConfig
-from .filter import AdaptiveFilter, Trial
+from .filter import AdaptiveFilter, Memory, Trial
 from .loop import LoopState, advance, output
 from .systems import Reals
 from .words import FilterWords, Raw
@@ -31,12 +32,41 @@ def _narrow(word, drop, half_up, low, high):  # type: ignore[no-untyped-def]
     return min(max(word, low), high)
 
 
+class _Shifts(NamedTuple):
+    """Bits that a sum has below the word that is made of it."""
+
+    coefficient: int
+    weight: int
+    update: int
+
+
+class _Limits(NamedTuple):
+    """Lowest and highest raw word of each format."""
+
+    signal: tuple[int, int]
+    state: tuple[int, int]
+    weight: tuple[int, int]
+
+
+class _Model(NamedTuple):
+    """What stays the same in all steps, in raw words."""
+
+    matrices: tuple[Raw, Raw, Raw, int]
+    feedback: bool
+    spacing: int
+    half_up: bool
+    shifts: _Shifts
+    limits: _Limits
+
+
 @numba.njit(cache=True)
 def _step(model, memory, weights, frozen, error, inputs):  # type: ignore[no-untyped-def]
     """One step in raw words; o."""
-    (a, b, c, d), feedback, spacing, half_up, shifts, limits = model
-    coefficient_shift, weight_shift, update_shift = shifts
-    (signal_low, signal_high), (state_low, state_high), (weight_low, weight_high) = limits
+    a, b, c, d = model.matrices
+    feedback, spacing, coefficient_shift = model.feedback, model.spacing, model.shifts.coefficient
+    signal_low, signal_high = model.limits.signal
+    state_low, state_high = model.limits.state
+    weight_low, weight_high = model.limits.weight
     states, line, basis_line, trace_line, heads = memory
     order, delay, length = b.size, line.shape[1], basis_line.size
     at, tap = heads[0], heads[1]
@@ -66,17 +96,17 @@ def _step(model, memory, weights, frozen, error, inputs):  # type: ignore[no-unt
         where = (tap - j * spacing) % length if spacing else j
         total += weights[j] * basis_line[where]
         if not frozen:
-            change = _narrow(trace_line[where] * error, update_shift, half_up, -_FAR, _FAR)
+            change = _narrow(trace_line[where] * error, model.shifts.update, model.half_up, -_FAR, _FAR)
             weights[j] = min(max(weights[j] + change, weight_low), weight_high)
     heads[0] = (at + 1) % max(delay, 1)
     heads[1] = (tap + 1) % length
-    return _narrow(total, weight_shift, True, signal_low, signal_high)
+    return _narrow(total, model.shifts.weight, True, signal_low, signal_high)
 
 
 @numba.njit(cache=True)
 def _process(model, memory, weights, frozen, error, inputs, steps):  # type: ignore[no-untyped-def]
     """Steps of given errors."""
-    spacing, trace_line, heads = model[2], memory[3], memory[4]
+    spacing, trace_line, heads = model.spacing, memory.trace_line, memory.heads
     o, traces, courses = steps
     length = trace_line.size
     for n in range(error.size):
@@ -92,7 +122,7 @@ def _close(loop, model, memory, weights, frozen, scale, reference, inputs, trial
     """A trial; `loop`: plant, feedback, state, line, head. Returns the head."""
     (a, b, c, d), feedback, state, line, head = loop
     y, error, o = trial
-    low, high = model[5][0]
+    low, high = model.limits.signal
     for n in range(reference.size):
         y[n] = output(c, d, state, line, head, 0.0)
         # As golden_model.fixed.quantize: half up, then saturated.
@@ -148,21 +178,16 @@ class AdaptiveFilterFixed(AdaptiveFilter):
     def __init__(self, config: CfpcConfig) -> None:
         self.words = words = FilterWords.of(config)
         self.weight = np.zeros(words.count, np.int64)
-        shifts = words.coefficient.fraction_bits, words.weight.fraction_bits, words.update_shift
-        limits = tuple((fmt.raw_min, fmt.raw_max) for fmt in (words.signal, words.state, words.weight))
-        half_up = words.rounding is Rounding.HALF_UP
-        matrices = words.a, words.b, words.c, words.d
-        self._model = matrices, words.feedback, words.spacing, half_up, shifts, limits
-        self._memory = tuple(
-            np.zeros(shape, np.int64)
-            for shape in (
-                (words.inputs, words.order),
-                (words.inputs, words.delay),
-                words.line_words,
-                words.line_words,
-                2,
-            )
+        limits = ((fmt.raw_min, fmt.raw_max) for fmt in (words.signal, words.state, words.weight))
+        self._model = _Model(
+            (words.a, words.b, words.c, words.d),
+            words.feedback,
+            words.spacing,
+            half_up=words.rounding is Rounding.HALF_UP,
+            shifts=_Shifts(words.coefficient.fraction_bits, words.weight.fraction_bits, words.update_shift),
+            limits=_Limits(*limits),
         )
+        self._memory = Memory.empty(words.inputs, words.order, words.delay, words.line_words, np.int64)
 
     @property
     def weights(self) -> Reals:

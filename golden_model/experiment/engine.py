@@ -65,8 +65,8 @@ def _weight(step, line, state, high):  # type: ignore[no-untyped-def]
 @numba.njit(cache=True, nogil=True)
 def _scaled(step, line, state, constants):  # type: ignore[no-untyped-def]
     """S in a step with an active trace."""
-    start, slope, _, _, high = constants
-    return _weight(step, line, state, high) * (start - (step - state[_DETECTED]) * slope)
+    trace = constants.start - (step - state[_DETECTED]) * constants.slope
+    return _weight(step, line, state, constants.high) * trace
 
 
 @numba.njit(cache=True, nogil=True)
@@ -74,7 +74,7 @@ def _falls_through(first, last, line, state, constants):  # type: ignore[no-unty
     """The first step with S below θ, where S is not below it in step `first` but is in `last`."""
     while last - first > 1:
         middle = (first + last) // 2
-        if _scaled(middle, line, state, constants) < constants[2]:
+        if _scaled(middle, line, state, constants) < constants.theta:
             last = middle
         else:
             first = middle
@@ -134,7 +134,7 @@ def _jump(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """Advance from step `now` to `stop`, or until an output is full; returns the step that was reached."""
     trace_steps, delay, noi_delay = delays
-    _, _, theta, low, high = constants
+    theta, low, high = constants.theta, constants.low, constants.high
     zero = high - high
     t = now
     while t < stop:
@@ -312,7 +312,7 @@ class Engine(Generic[Number]):
         circuit, recalibration = self._circuit, self._circuit.recalibration
         circuit.reset()
         state, line = np.zeros(15, np.int64), np.zeros(2, circuit.weight.dtype)
-        never = -circuit.delays[0] - self._recovery
+        never = -circuit.delays.trace - self._recovery
         state[[_DETECTED, _ELIGIBLE, _TRAIN]] = never
         state[_TOP], state[_BLANKS] = _FAR, len(events.blanked)
         line[0] = circuit.weight[0]

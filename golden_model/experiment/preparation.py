@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -52,7 +53,29 @@ _PN_EVENTS, _IO_EVENTS, _NOISE, _PN_UNITS, _IO_UNITS = range(5)
 """Streams of randomness."""
 _US, _EVOKED, _SPONTANEOUS = range(3)
 """What waits for its frame."""
-_CLOSURE = 4
+
+
+class _Follow(NamedTuple):
+    """How artefact and eyelid follow the pulses: shares of the distance that a frame covers, and sizes."""
+
+    decay: float
+    tail: float
+    eyelid: float
+    decay_share: float
+    tail_share: float
+    eyelid_gain: float
+
+
+_RESPONSE = np.dtype(
+    [
+        ("decay", np.float64),  # of the artefact
+        ("tail", np.float64),
+        ("first", np.float64),  # the two poles of the eyelid
+        ("second", np.float64),
+        ("closure", np.float64),
+    ]
+)
+"""What a frame of the response to the stimulation goes on from."""
 """Of the states of :func:`_record`."""
 
 
@@ -253,7 +276,8 @@ class Preparation:
 
     def _present_us(self, which: int) -> None:
         """Evoke, or do not evoke, a complex spike in each microcircuit; the eyelid may be in the way."""
-        probability = self.protocol.io.tdr * (1 - self.settings.eyelid.protection * self._state[_CLOSURE])
+        closure = float(self._state["closure"][0])
+        probability = self.protocol.io.tdr * (1 - self.settings.eyelid.protection * closure)
         for circuit, willing in enumerate(self._willing):
             if willing[which] < probability:
                 at = self.frames + int(self._io_latency[circuit][which])
@@ -271,14 +295,18 @@ class Preparation:
     def _make_response(self) -> None:
         artefact, eyelid = self.settings.artefact, self.settings.eyelid
         frame_s = 1 / self.rate_hz
-        follow = [
-            -math.expm1(-frame_s / tau) for tau in (artefact.decay_s, artefact.tail_s, eyelid.time_constant_s)
-        ]
-        self._constants = np.array([*follow, artefact.decay_share, artefact.tail_share, eyelid.gain])
+        self._follow = _Follow(
+            decay=-math.expm1(-frame_s / artefact.decay_s),
+            tail=-math.expm1(-frame_s / artefact.tail_s),
+            eyelid=-math.expm1(-frame_s / eyelid.time_constant_s),
+            decay_share=artefact.decay_share,
+            tail_share=artefact.tail_share,
+            eyelid_gain=eyelid.gain,
+        )
         self._artefact_uv = np.zeros(self.electrodes)
         self._artefact_uv[list(self.config.electrodes.pn)] = artefact.pn_uv
         self._artefact_uv[list(self.config.electrodes.io)] = artefact.io_uv
-        self._state = np.zeros(5)
+        self._state = np.zeros(1, _RESPONSE)
         self._late = np.zeros(round(eyelid.latency_s * self.rate_hz))
         self._eyelid = np.zeros(self.n_steps)
 
@@ -317,7 +345,7 @@ class Preparation:
             stop = min(n, done + self._boundary - self.frames)
             at = self.frames - self._block_end + _BLOCK
             _record(
-                shares, recorded, done, stop, self._buffer, at, self.frames, self._state, self._constants,
+                shares, recorded, done, stop, self._buffer, at, self.frames, self._state, self._follow,
                 self._artefact_uv, self._late, self._eyelid, self.frames_per_step,
             )  # fmt: skip
             self.frames += stop - done
@@ -387,30 +415,34 @@ def _are_shares(on):  # type: ignore[no-untyped-def]
 
 @numba.njit(cache=True)
 def _record(  # type: ignore[no-untyped-def]
-    on, recorded, start, stop, buffer, at, frame, state, constants, artefact_uv, late, eyelid, per_step
+    on, recorded, start, stop, buffer, at, frame, states, follow, artefact_uv, late, eyelid, per_step
 ):  # fmt: skip
     """Frames `start` to `stop` of a call, in place: the block's voltages, artefact, eyelid.
 
-    `state` is (f₁, f₂, the two poles of the eyelid, closure); `late` the cathodic shares of the latency's
-    frames.
+    ``states[0]`` is a :data:`_RESPONSE`; `late` are the cathodic shares of the latency's frames.
     """
-    decay, tail, first, second, closure = state[0], state[1], state[2], state[3], state[4]
+    state = states[0]
+    decay, tail, first, second, closure = state.decay, state.tail, state.first, state.second, state.closure
     for i in range(start, stop):
         drive = on[i, 1] - on[i, 0]
-        decay += (drive - decay) * constants[0]
-        tail += (drive - tail) * constants[1]
-        artefact = drive + constants[3] * decay + constants[4] * tail
+        decay += (drive - decay) * follow.decay
+        tail += (drive - tail) * follow.tail
+        artefact = drive + follow.decay_share * decay + follow.tail_share * tail
         for electrode in range(recorded.shape[1]):
             recorded[i, electrode] = buffer[at, electrode] + artefact_uv[electrode] * artefact
         pulse = on[i, 0]
         if late.size > 0:
             slot = frame % late.size
             pulse, late[slot] = late[slot], on[i, 0]
-        first += (pulse - first) * constants[2]
-        second += (first - second) * constants[2]
-        closure = min(constants[5] * second, 1.0)
+        first += (pulse - first) * follow.eyelid
+        second += (first - second) * follow.eyelid
+        closure = min(follow.eyelid_gain * second, 1.0)
         at += 1
         frame += 1
         if frame % per_step == 0:
             eyelid[frame // per_step - 1] = closure
-    state[0], state[1], state[2], state[3], state[4] = decay, tail, first, second, closure
+    state.decay = decay
+    state.tail = tail
+    state.first = first
+    state.second = second
+    state.closure = closure

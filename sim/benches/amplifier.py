@@ -1,21 +1,19 @@
 """The front end with models of its amplifier chips, at its pins and at its stream of samples.
 
 What is expected comes from ``golden_model.amplifier``: registers, commands, the clock cycle of each event.
-Environment: ``MICROZONE_CONFIG`` (TOML) and ``MICROZONE_FRAMES``. The top module is ``amplifier_bench``.
+Environment: ``MICROZONE_CONFIG`` (TOML) and what ``BenchBase`` takes; a fifth as many frames as steps.
+The top module is ``amplifier_bench``.
 """
 
 from __future__ import annotations
 
 import os
-import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import cocotb
-from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, First, ReadOnly, RisingEdge, Timer, with_timeout
-from cocotb.utils import get_sim_time
 from microzone.gateware.amplifier.amplifier import Amplifier, AmplifierFault
 from microzone.golden_model.amplifier import (
     CALIBRATION_DUMMIES,
@@ -30,9 +28,10 @@ from microzone.golden_model.amplifier import (
     write_command,
 )
 from microzone.golden_model.config import ChipConfig
+from microzone.sim.benches.drivers import BenchBase
 
-_TIMEOUT_MS = 60
 _INPUTS = 32
+bench_test = cocotb.test(timeout_time=60, timeout_unit="ms")
 
 
 @dataclass(frozen=True)
@@ -44,47 +43,38 @@ class Sample:
     value: int
 
 
-@dataclass
-class Bench:
+class Bench(BenchBase):
     """The front end, its chips and cables, and what happened: samples, frames, commands."""
 
-    dut: Any
-    samples: list[Sample] = field(default_factory=list)
-    frames: list[int] = field(default_factory=list)
-    commands: list[tuple[int, int]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.rng = random.Random(cocotb.RANDOM_SEED)
+    def __init__(self, dut: Any) -> None:
         self.config = ChipConfig.from_toml(os.environ["MICROZONE_CONFIG"])
-        self.some_frames = int(os.environ["MICROZONE_FRAMES"])
+        # Clock() wants whole half periods; times are converted to those of the true clock.
+        super().__init__(dut, period_ps=2 * round(1e12 / self.config.time.clock_hz / 2))
+        self.some_frames = max(self.steps // 5, 2)
         self.front_end = Amplifier(self.config)
         self.timing = self.front_end.timing
         self.chips, self.channels = self.config.amplifier.chips, self.config.amplifier.channels
-        self.seed = f"seed {cocotb.RANDOM_SEED}; {os.environ['MICROZONE_AGAIN']}"
-        # Clock() wants whole half periods; times are converted to those of the true clock.
-        self.period_ps = 2 * round(1e12 / self.config.time.clock_hz / 2)
         self.codes = [0] * (self.chips * _INPUTS)
+        self.samples: list[Sample] = []
+        self.frames: list[int] = []
+        self.commands: list[tuple[int, int]] = []
         self.pins_free = 0
         """Cycle after the last command at the pins."""
 
     @property
     def cycle(self) -> int:
         """Number of the present clock cycle."""
-        return int(get_sim_time("ps")) // self.period_ps
+        return self.clock.cycle
 
     async def start(self, delays: list[int] | None = None) -> None:
         """Clock and reset, sound chips on cables of no delay, or of `delays` cycles."""
         dut = self.dut
-        dut.enable.value, dut.ready.value, dut.brown_out.value, dut.line_unplugged.value = 0, 1, 0, 0
+        dut.ready.value = 1
         dut.present.value = (1 << self.chips) - 1
         self.set_chips([(ChipId.RHD2132, 32)] * self.chips)
         self.set_delays(delays or [0] * self.chips)
         self.set_codes([0] * len(self.codes))
-        dut.rst.value = 1
-        Clock(dut.clk, self.period_ps, "ps").start()
-        for _ in range(3):
-            await FallingEdge(dut.clk)
-        dut.rst.value = 0
+        await self.start_clock("enable", "brown_out", "line_unplugged")
         self._violations = int(dut.violations.value)  # a reset may have cut a command short
         for watch in (self._watch_samples, self._watch_frames, self._watch_commands):
             cocotb.start_soon(watch())
@@ -233,7 +223,7 @@ async def started(dut: Any, delays: list[int] | None = None) -> Bench:
     return bench
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def set_up_as_the_chip_sees_it(dut: Any) -> None:
     """Registers, calibration with nine dummies, pauses of 100 µs; then frames of the stated commands."""
     bench = Bench(dut)
@@ -281,7 +271,7 @@ async def set_up_as_the_chip_sees_it(dut: Any) -> None:
     bench.finish()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def samples_equal_codes(dut: Any) -> None:
     """Every electrode's code of many frames, in the stated cycle; cables of unlike delay."""
     delays = [(3 * chip + 1) % 5 * Bench(dut).timing.half_period for chip in range(Bench(dut).chips)]
@@ -291,7 +281,7 @@ async def samples_equal_codes(dut: Any) -> None:
     bench.finish()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def sampled_in_the_stated_cycle(dut: Any) -> None:
     """A code that comes in `conversion_cycle` is too late, one in the cycle before is in time."""
     bench = await started(dut)
@@ -316,7 +306,7 @@ async def sampled_in_the_stated_cycle(dut: Any) -> None:
     bench.finish()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def cables_of_every_length(dut: Any) -> None:
     """Every delay of whole cycles up to two bits is found, for each chip its own."""
     bench = Bench(dut)
@@ -335,7 +325,7 @@ async def cables_of_every_length(dut: Any) -> None:
     bench.finish()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def pins_keep_their_times(dut: Any) -> None:
     """Edges of a frame, measured in nanoseconds of the true clock."""
     bench = await started(dut)
@@ -368,7 +358,7 @@ async def pins_keep_their_times(dut: Any) -> None:
     bench.finish()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def chips_that_are_not_there(dut: Any) -> None:
     """A chip that is missing is named, whatever its line does; with it, all is well."""
     bench = Bench(dut)
@@ -391,7 +381,7 @@ async def chips_that_are_not_there(dut: Any) -> None:
     bench.finish()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def chips_that_do_not_fit(dut: Any) -> None:
     """RHD2164, and chips with too few amplifiers, are refused; an RHD2216 where it suffices is not."""
     bench = Bench(dut)
@@ -428,7 +418,7 @@ async def expect_loss(bench: Bench, chip: int, began: int) -> None:
     assert bench.samples[-1].cycle < lost and bench.frames[-1] < lost, "samples or frames after a fault"
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def unplugged_in_mid_frame(dut: Any) -> None:
     """A chip that goes in any cycle of a frame is lost; plugged in again and enabled anew, it runs."""
     bench = await started(dut)
@@ -448,7 +438,7 @@ async def unplugged_in_mid_frame(dut: Any) -> None:
     bench.finish()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def brown_out(dut: Any) -> None:
     """A chip that forgets its registers, and else goes on, is lost within a frame, in set-up too."""
     bench = await started(dut)
@@ -473,7 +463,7 @@ async def brown_out(dut: Any) -> None:
     bench.finish()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def samples_that_are_not_taken(dut: Any) -> None:
     """A result may wait until the next ones come, not longer: OVERRUN names the first chip that waits."""
     bench = await started(dut)
@@ -508,7 +498,7 @@ async def samples_that_are_not_taken(dut: Any) -> None:
     bench.finish()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def enable_at_any_time(dut: Any) -> None:
     """Disabled in any cycle of set-up or a frame, the last command ends; enabled again, it starts anew."""
     bench = Bench(dut)

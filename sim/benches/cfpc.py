@@ -1,30 +1,81 @@
 """The adaptive filter at its ports: pace, back-pressure, latency, accesses, freezing, reset in mid-step.
 
 Every o, and x, h and w of every synapse in every step are compared with ``AdaptiveFilterFixed``. Environment:
-``MICROZONE_CONFIG`` (its text) and ``MICROZONE_STEPS``.
+``MICROZONE_CONFIG`` (TOML) and what ``BenchBase`` takes: so many steps without a pause, fewer in other tests.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
 import random
 from collections import deque
 from typing import Any, NamedTuple
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 from microzone.gateware.cfpc.filter import CfpcTiming
 from microzone.gateware.events import channel_shape
-from microzone.golden_model.cfpc import AdaptiveFilterFixed, CfpcConfig
+from microzone.golden_model.cfpc.config import CfpcConfig
+from microzone.golden_model.cfpc.fixed_filter import AdaptiveFilterFixed
 from microzone.golden_model.fixed import QFormat
-from microzone.sim.benches.drivers import Clocked, StreamMonitor, StreamSource, sometimes
+from microzone.sim.benches.drivers import BenchBase, StreamMonitor, StreamSource, bench_test, sometimes
 
-_PERIOD_NS = 10
-_TIMEOUT_MS = 20
-"""Two million cycles: a block that hangs fails its test instead of holding it up for ever."""
+# Few bases so close to each other that the lines come round every few dozen steps.
+_CLOSE: dict[str, Any] = {"count": 5, "width_s": 0.002, "spacing_s": 0.007, "first_s": 0.003}
+_OWN = {**_CLOSE, "shifted": False}
+_BRIEF = {"delay_s": 0.006}
+# So fast that a few hundred steps take weights to their limits.
+_FAST = {"rate": 0.25}
+# Narrow words of unlike widths: everything saturates.
+_NARROW = {
+    "signal": "SQ(2,5)",
+    "state": "SQ(1,8)",
+    "weight": "SQ(2,11)",
+    "coefficient": "SQ(7,4)",
+    "weight_rounding": "floor",
+}
+CFPC_CONFIGS = {
+    "default": CfpcConfig.make(bases=_CLOSE, learning=_FAST),
+    # An input of its own for each synapse, through a plant that answers at once (D is not 0); a short delay.
+    "general": CfpcConfig.make(
+        bases=_OWN,
+        plant={"leaks_s": None, "numerator": (0.001, 0.1), "denominator": (0.1, 1.0), "method": "bilinear"},
+        controller=_BRIEF,
+        learning=_FAST,
+    ),
+    # A delay of 0 feeds h back within the step; one synapse, with an input of its own; h·e gains bits.
+    "undelayed": CfpcConfig.make(
+        bases={**_OWN, "count": 1},
+        controller={"delay_s": 0.0},
+        learning=_FAST,
+        formats={"signal": "SQ(2,8)", "coefficient": "SQ(5,19)"},
+    ),
+    # No state at all; a synapse for each step.
+    "delay": CfpcConfig.make(
+        bases={**_CLOSE, "spacing_s": 0.001},
+        eligibility={"trace": "delay", "delay_s": 0.004},
+        learning=_FAST,
+    ),
+    # The rule of Widrow and Hoff, with an input for each synapse; no number is left that names none.
+    "wh": CfpcConfig.make(
+        bases={**_OWN, "count": 4}, eligibility={"trace": "delay", "delay_s": 0.0}, learning=_FAST
+    ),
+    "low-order": CfpcConfig.make(
+        bases=_CLOSE,
+        eligibility={"trace": "low-order", "delay_s": 0.005, "leaks_s": (0.01, 0.004)},
+        learning=_FAST,
+    ),
+    # Four states of the plant and one of the controller.
+    "four-state": CfpcConfig.make(
+        bases=_CLOSE,
+        plant={"leaks_s": (0.02, 0.01, 0.005, 0.003), "gain": 0.1},
+        controller={"proportional": 2.0, "integral": 10.0, "delay_s": 0.003},
+        learning=_FAST,
+    ),
+    "narrow": CfpcConfig.make(bases=_CLOSE, controller=_BRIEF, learning=_FAST, formats=_NARROW),
+}
+"""What it is tried with, by name."""
 
 
 class Step(NamedTuple):
@@ -69,18 +120,16 @@ class Stimulus:
         return words[self._kind]
 
 
-class Bench:
+class Bench(BenchBase):
     """The block with its drivers and monitors, what was sent to it, and what it committed."""
 
     def __init__(self, dut: Any) -> None:
-        self.dut = dut
-        self.rng = random.Random(cocotb.RANDOM_SEED)
-        self.config = CfpcConfig.from_toml(os.environ["MICROZONE_CONFIG"])
+        super().__init__(dut)
+        self.config = CfpcConfig.from_toml(self.config_text)
         self.timing = CfpcTiming(self.config)
         self.words = self.timing.words
         self.count = self.words.count
         self.number_bits = channel_shape(self.count).width
-        self.clock = Clocked(dut.clk, _PERIOD_NS)
         self.samples = StreamSource(self.clock, dut, "samples")
         self.access = StreamSource(self.clock, dut, "access")
         self.outputs = StreamMonitor(
@@ -89,10 +138,9 @@ class Bench:
         self.readback = StreamMonitor(
             self.clock, dut, "readback", lambda word: _signed(word, self.words.weight)
         )
-        self.seed = f"seed {cocotb.RANDOM_SEED}; {os.environ['MICROZONE_AGAIN']}"
         self.draw_error = Stimulus(self.rng, self.words.signal)
         self.draw_basis = [Stimulus(self.rng, self.words.signal) for _ in range(self.words.inputs)]
-        self.steps: list[Step] = []
+        self.sent: list[Step] = []
         self.accesses: list[Access] = []
         self.commits: list[dict[str, int]] = []
         self.offered: list[int] = []
@@ -100,25 +148,24 @@ class Bench:
 
     async def start(self) -> None:
         """Clock and reset; returns once the block is idle."""
-        self.dut.rst.value, self.dut.freeze.value = 1, 0
-        Clock(self.dut.clk, _PERIOD_NS, "ns").start()
         self.outputs.start()
         self.readback.start()
         cocotb.start_soon(self._watch())
-        await self.reset()
+        await self.start_clock("freeze")
+        await self.initialised()
 
     async def reset(self) -> None:
         """Reset for two cycles; returns once the block is idle, all that was seen forgotten."""
         self.dut.samples__valid.value, self.dut.access__valid.value = 0, 0
-        await FallingEdge(self.dut.clk)
-        self.dut.rst.value = 1
-        for _ in range(2):
-            await FallingEdge(self.dut.clk)
-        self.dut.rst.value = 0
-        for seen in (self.steps, self.accesses, self.commits, self.offered):
+        await self.pulse_reset()
+        for seen in (self.sent, self.accesses, self.commits, self.offered):
             seen.clear()
         self.outputs.taken.clear()
         self.readback.taken.clear()
+        await self.initialised()
+
+    async def initialised(self) -> None:
+        """Until the block is idle after a reset, in the stated cycles."""
         await self.wait(self.timing.initialise_cycles - 1)
         await ReadOnly()
         assert int(self.dut.busy.value), f"idle sooner than the stated initialisation; {self.seed}"
@@ -126,10 +173,6 @@ class Bench:
         await ReadOnly()
         assert not int(self.dut.busy.value), f"busy longer than the stated initialisation; {self.seed}"
         await FallingEdge(self.dut.clk)
-
-    async def wait(self, cycles: int) -> None:
-        for _ in range(cycles):
-            await FallingEdge(self.dut.clk)
 
     async def _watch(self) -> None:
         names = ("synapse", "basis", "trace", "weight")
@@ -166,8 +209,8 @@ class Bench:
         error = self.draw_error()
         frozen = self.rng.random() < 0.1 if frozen is None else frozen
         cycles.append(await self.send(error, bases[-1], frozen))
-        self.steps.append(Step(error, bases, frozen, cycles[0], cycles[-1]))
-        return self.steps[-1]
+        self.sent.append(Step(error, bases, frozen, cycles[0], cycles[-1]))
+        return self.sent[-1]
 
     async def make_access(self, synapse: int, word: int | None = None) -> Access:
         mask = (1 << self.words.weight.width) - 1
@@ -182,7 +225,7 @@ class Bench:
 
     async def settle(self) -> None:
         """Until every step that was sent is over."""
-        while len(self.outputs.taken) < len(self.steps):
+        while len(self.outputs.taken) < len(self.sent):
             await FallingEdge(self.dut.clk)
         await self.wait(2)
 
@@ -204,14 +247,14 @@ class Bench:
                 elif exists:
                     model.weight[access.synapse] = access.word
 
-        assert len(self.commits) == self.count * len(self.steps), (
-            f"{len(self.commits)} commits, {len(self.steps)} steps of {self.count} synapses; {self.seed}"
+        assert len(self.commits) == self.count * len(self.sent), (
+            f"{len(self.commits)} commits, {len(self.sent)} steps of {self.count} synapses; {self.seed}"
         )
-        assert len(self.outputs.taken) == len(self.steps), (
-            f"{len(self.outputs.taken)} outputs of {len(self.steps)} steps; {self.seed}"
+        assert len(self.outputs.taken) == len(self.sent), (
+            f"{len(self.outputs.taken)} outputs of {len(self.sent)} steps; {self.seed}"
         )
         lines = deque(maxlen=self.words.line_words)  # type: deque[int]
-        for n, step in enumerate(self.steps):
+        for n, step in enumerate(self.sent):
             serve(step.first)
             model.frozen = step.frozen
             found = model.process(np.array([step.error]), np.array([step.bases]))
@@ -246,31 +289,29 @@ def _signed(word: int, fmt: QFormat) -> int:
     return word - (1 << fmt.width) if word >> fmt.width - 1 else word
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def steps_without_a_pause(dut: Any) -> None:
     """Full-range words: every value is equal, and every step takes the stated cycles."""
     bench = Bench(dut)
     await bench.start()
-    for _ in range(int(os.environ["MICROZONE_STEPS"])):
+    for _ in range(bench.steps):
         await bench.send_step()
     await bench.settle()
     bench.check()
-    late = [offered - step.last for step, offered in zip(bench.steps, bench.offered, strict=True)]
+    late = [offered - step.last for step, offered in zip(bench.sent, bench.offered, strict=True)]
     stated = bench.timing.cycles_per_step
     assert set(late) == {stated}, f"outputs after {set(late)} cycles, stated {stated}; {bench.seed}"
-    firsts = [step.first for step in bench.steps]
+    firsts = [step.first for step in bench.sent]
     apart = {after - before for before, after in itertools.pairwise(firsts)}
     assert apart == {bench.timing.step_cycles}, (
         f"steps {apart} cycles apart, stated {bench.timing.step_cycles}; {bench.seed}"
     )
     limits = {bench.words.weight.raw_min, bench.words.weight.raw_max}
     reached = limits & {_signed(commit["weight"], bench.words.weight) for commit in bench.commits}
-    assert reached or len(bench.steps) < 500, (
-        f"no weight has reached a limit: this shows little; {bench.seed}"
-    )
+    assert reached or len(bench.sent) < 500, f"no weight has reached a limit: this shows little; {bench.seed}"
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def gaps_back_pressure_and_accesses(dut: Any) -> None:
     """Any pace of samples, slow readers, accesses all the time, freezing: equal in every value."""
     bench = Bench(dut)
@@ -287,7 +328,7 @@ async def gaps_back_pressure_and_accesses(dut: Any) -> None:
             await bench.make_access(rng.randrange(bench.count), word)
 
     accesses = cocotb.start_soon(make_accesses())
-    for _ in range(max(int(os.environ["MICROZONE_STEPS"]) // 5, 30)):
+    for _ in range(max(bench.steps // 5, 30)):
         await bench.send_step(rng.random() < 0.5)
     running = False
     await accesses
@@ -295,11 +336,11 @@ async def gaps_back_pressure_and_accesses(dut: Any) -> None:
     await bench.wait(200)
     assert not int(dut.rejected.value), f"rejected something; {bench.seed}"
     bench.check()
-    within = [a for a in bench.accesses for s in bench.steps if s.first <= a.cycle < s.last + 2 * bench.count]
+    within = [a for a in bench.accesses for s in bench.sent if s.first <= a.cycle < s.last + 2 * bench.count]
     assert not within, f"{within[0]} in mid-step; {bench.seed}"
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def steps_and_accesses_take_turns(dut: Any) -> None:
     """Both offered without a pause: after each step one access, after each access one step."""
     bench = Bench(dut)
@@ -318,12 +359,12 @@ async def steps_and_accesses_take_turns(dut: Any) -> None:
     await bench.settle()
     bench.check()
     served = [access.cycle for access in bench.accesses]
-    for before, after in itertools.pairwise(bench.steps[1:]):
+    for before, after in itertools.pairwise(bench.sent[1:]):
         between = sum(before.first < cycle < after.first for cycle in served)
         assert between == 1, f"{between} accesses between two steps; {bench.seed}"
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def unknown_synapses(dut: Any) -> None:
     """An access to a synapse that does not exist is refused and reported, changes nothing, and reads 0."""
     bench = Bench(dut)
@@ -347,7 +388,7 @@ async def unknown_synapses(dut: Any) -> None:
             bench.check()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def reset_in_mid_step(dut: Any) -> None:
     """Reset, at any moment, brings weights, states and lines back to 0."""
     bench = Bench(dut)

@@ -1,31 +1,26 @@
 """The event detection at its ports: order, gaps, back-pressure, accesses in mid-stream, faults, reset.
 
 Every signal of every sample is compared with ``DetectorFixed``. Environment: ``MICROZONE_CONFIG`` (a key of
-``detection_bench.DETECTION_CONFIGS``) and ``MICROZONE_CHANNELS`` (electrodes).
+``detection_scenarios.DETECTION_CONFIGS``) and what ``BenchBase`` takes; the channels are electrodes.
 """
 
 from __future__ import annotations
 
-import os
-import random
 from typing import Any, NamedTuple
 
 import cocotb
 import numpy as np
 from amaranth.hdl import Shape
-from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
-from microzone.gateware.detection.detection import DetectionTiming, detection_commit_shapes
+from microzone.gateware.detection.detection import DetectionTiming
 from microzone.gateware.detection.parameters import detection_word_width
+from microzone.gateware.detection.ports import detection_commit_shapes
 from microzone.gateware.events import channel_shape
 from microzone.golden_model.detection import SIGNALS, DetectorFixed
 from microzone.golden_model.detection_parameters import DetectionRow
-from microzone.sim.benches.drivers import Clocked, StreamMonitor, StreamSource, sometimes
-from microzone.sim.benches.run_detection import DETECTION_CONFIGS
+from microzone.sim.benches.drivers import BenchBase, StreamMonitor, StreamSource, bench_test, sometimes
+from microzone.sim.replay.detection_scenarios import DETECTION_CONFIGS
 
-_PERIOD_NS = 10
-_TIMEOUT_MS = 20
-"""Two million cycles: a block that hangs fails its test instead of holding it up for ever."""
 _ROW_BITS = int(Shape.cast(DetectionRow).width)
 
 
@@ -47,24 +42,21 @@ class Access(NamedTuple):
     word: int | None
 
 
-class Bench:
+class Bench(BenchBase):
     """The block with its drivers and monitors, what was sent to it, and what it committed."""
 
     def __init__(self, dut: Any) -> None:
-        self.dut = dut
-        self.rng = random.Random(cocotb.RANDOM_SEED)
-        setup = DETECTION_CONFIGS[os.environ["MICROZONE_CONFIG"]]
-        self.electrodes = int(os.environ["MICROZONE_CHANNELS"])
+        super().__init__(dut)
+        setup = DETECTION_CONFIGS[self.config_text]
+        self.electrodes = self.channels
         self.setup = setup.config, setup.settings(self.electrodes), setup.rate_hz
         self.timing = DetectionTiming(*self.setup)
         self.parameters = self.timing.parameters
         self.bits = channel_shape(self.electrodes).width
-        self.clock = Clocked(dut.clk, _PERIOD_NS)
         self.samples = StreamSource(self.clock, dut, "samples")
         self.access = StreamSource(self.clock, dut, "access")
         self.events = StreamMonitor(self.clock, dut, "events", int)
         self.readback = StreamMonitor(self.clock, dut, "readback", int)
-        self.seed = f"seed {cocotb.RANDOM_SEED}; {os.environ['MICROZONE_AGAIN']}"
         self.frames: list[list[Sample]] = []
         self.accesses: list[Access] = []
         self.commits: list[dict[str, int]] = []
@@ -73,30 +65,25 @@ class Bench:
 
     async def start(self) -> None:
         """Clock and reset; returns once the block is idle."""
-        self.dut.rst.value, self.dut.frame.value = 1, 0
-        Clock(self.dut.clk, _PERIOD_NS, "ns").start()
         self.events.start()
         self.readback.start()
         cocotb.start_soon(self._watch())
-        await self.reset()
+        await self.start_clock("frame")
+        await self.initialised()
 
     async def reset(self) -> None:
         """Reset for two cycles; returns once the block is idle, all that was seen forgotten."""
-        await FallingEdge(self.dut.clk)
-        self.dut.rst.value = 1
-        for _ in range(2):
-            await FallingEdge(self.dut.clk)
-        self.dut.rst.value = 0
+        await self.pulse_reset()
         for seen in (self.frames, self.accesses, self.commits, self.events.taken, self.readback.taken):
             seen.clear()
+        await self.initialised()
+
+    async def initialised(self) -> None:
+        """Until the block is idle after a reset, in the stated cycles."""
         await self.wait(self.timing.initialise_cycles)
         await ReadOnly()
         assert not int(self.dut.busy.value), f"busy longer than the stated initialisation; {self.seed}"
         await FallingEdge(self.dut.clk)
-
-    async def wait(self, cycles: int) -> None:
-        for _ in range(cycles):
-            await FallingEdge(self.dut.clk)
 
     async def _watch(self) -> None:
         names = ("electrode", "blanked", *detection_commit_shapes(self.parameters))
@@ -199,7 +186,7 @@ class Bench:
         assert next(answers, None) is None, f"more answers than reads; {self.seed}"
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def order_gaps_and_accesses(dut: Any) -> None:
     """Any order and pace of samples, a slow reader, and accesses all the time: equal in every signal."""
     bench = Bench(dut)
@@ -232,7 +219,7 @@ async def order_gaps_and_accesses(dut: Any) -> None:
     assert any(commit["event"] for commit in bench.commits), f"no event at all; {bench.seed}"
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def an_access_holds_nothing_up(dut: Any) -> None:
     """Accesses offered without a pause cost a sample that comes one cycle at most."""
     bench = Bench(dut)
@@ -256,7 +243,7 @@ async def an_access_holds_nothing_up(dut: Any) -> None:
     reads.cancel()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def unknown_addresses(dut: Any) -> None:
     """Samples and accesses that name nothing are refused, reported, and change nothing."""
     bench = Bench(dut)
@@ -286,7 +273,7 @@ async def unknown_addresses(dut: Any) -> None:
         assert [word for _, word in bench.readback.taken] == [0], "a refused read answers 0"
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def reset_in_mid_run(dut: Any) -> None:
     """Reset, at any moment, brings back the configured parameters and a state at rest."""
     bench = Bench(dut)

@@ -1,4 +1,4 @@
-"""Typed cocotb drivers and monitors for the streams of the gateware.
+"""What the cocotb benches of all blocks share: a base class, typed drivers and monitors of streams.
 
 All of them act after a falling edge and look in the read-only phase that follows: whatever is seen there
 is what the next rising edge sees, in every simulator.
@@ -6,6 +6,7 @@ is what the next rising edge sees, in every simulator.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,16 +14,32 @@ from typing import Any, Generic, TypeVar
 
 import cocotb
 from amaranth.hdl import Shape
+from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 from cocotb.utils import get_sim_time
 
 from ...gateware.events import EventKind
 from ...gateware.microcircuit.parameters import Parameter
 
-__all__ = ["AccessCodec", "Clocked", "Event", "EventCodec", "StreamMonitor", "StreamSource", "sometimes"]
+__all__ = [
+    "AccessCodec",
+    "BenchBase",
+    "Clocked",
+    "Event",
+    "EventCodec",
+    "StreamMonitor",
+    "StreamSource",
+    "bench_test",
+    "sometimes",
+]
 
 Item = TypeVar("Item")
 _PARAMETER_BITS = int(Shape.cast(Parameter).width)
+_PERIOD_PS = 10_000
+_TIMEOUT_MS = 20
+
+bench_test = cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+"""Marks a test. A block that hangs fails it after two million cycles instead of holding it up for ever."""
 
 
 @dataclass(frozen=True)
@@ -63,14 +80,67 @@ class AccessCodec:
 class Clocked:
     """Counts clock cycles, so that benches can speak of latency in cycles."""
 
-    def __init__(self, clk: Any, period_ns: int) -> None:
+    def __init__(self, clk: Any, period_ps: int) -> None:
         self.clk = clk
-        self._period_ns = period_ns
+        self._period_ps = period_ps
 
     @property
     def cycle(self) -> int:
         """Number of the present clock cycle."""
-        return int(get_sim_time("ns")) // self._period_ns
+        return int(get_sim_time("ps")) // self._period_ps
+
+
+class BenchBase:
+    """A block in its simulation: clock and reset, seeded draws, and what repeats the run.
+
+    Parameters
+    ----------
+    dut : handle
+        The top module; ``clk`` and ``rst`` are its own.
+    period_ps : int
+        Of the clock; even.
+
+    Attributes
+    ----------
+    config_text : str
+        Which configuration, as the bench's entry in ``sim/blocks.py`` says: its TOML text, if nothing else.
+    rng : random.Random
+    seed : str
+        For the end of a message: the seed, and the command that repeats the run.
+    channels, steps : int
+        As the run was asked for.
+    clock : Clocked
+    """
+
+    def __init__(self, dut: Any, *, period_ps: int = _PERIOD_PS) -> None:
+        self.dut = dut
+        self.config_text = os.environ["MICROZONE_CONFIG"]
+        self.rng = random.Random(cocotb.RANDOM_SEED)
+        self.seed = f"seed {cocotb.RANDOM_SEED}; {os.environ['MICROZONE_AGAIN']}"
+        self.channels = int(os.environ["MICROZONE_CHANNELS"])
+        self.steps = int(os.environ["MICROZONE_STEPS"])
+        self.period_ps = period_ps
+        self.clock = Clocked(dut.clk, period_ps)
+
+    async def start_clock(self, *idle: str) -> None:
+        """Set the inputs named in `idle` to 0, start the clock, and reset."""
+        for name in idle:
+            getattr(self.dut, name).value = 0
+        self.dut.rst.value = 1
+        Clock(self.dut.clk, self.period_ps, "ps").start()
+        await self.pulse_reset()
+
+    async def pulse_reset(self) -> None:
+        """Reset for two cycles; ends after a falling edge."""
+        await FallingEdge(self.dut.clk)
+        self.dut.rst.value = 1
+        await self.wait(2)
+        self.dut.rst.value = 0
+
+    async def wait(self, cycles: int) -> None:
+        """A number of clock cycles, to a falling edge."""
+        for _ in range(cycles):
+            await FallingEdge(self.dut.clk)
 
 
 class StreamSource:

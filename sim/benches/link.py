@@ -1,16 +1,14 @@
 """The link at its ports: every byte that it sends is that of ``LinkModel``, with telemetry in between.
 
-Environment: ``MICROZONE_PIECES``, how much traffic, and ``MICROZONE_AGAIN``.
+Environment: what ``BenchBase`` takes; one piece of traffic, a frame or what is left of one, for each 5 steps.
 """
 
 from __future__ import annotations
 
-import os
-import random
 from typing import Any
 
 import cocotb
-from cocotb.clock import Clock
+from amaranth.hdl import Const
 from cocotb.triggers import FallingEdge, ReadOnly
 from microzone.gateware.link.frames import (
     Decoder,
@@ -23,24 +21,19 @@ from microzone.gateware.link.frames import (
     parse_answer,
     record_layout,
 )
-from microzone.sim.benches.drivers import Clocked, StreamMonitor, StreamSource, sometimes
+from microzone.sim.benches.drivers import BenchBase, StreamMonitor, StreamSource, bench_test, sometimes
 from microzone.sim.fuzz.link import LINE_ERROR, garbage
 from microzone.sim.fuzz.link_model import Access, LinkModel, Registers
 
-_PERIOD_NS = 10
-_TIMEOUT_MS = 20
 _HANGS = 20_000
 """Clock cycles within which a request is answered."""
 
 
-class Bench:
+class Bench(BenchBase):
     """The link, registers behind it, and the model beside it."""
 
     def __init__(self, dut: Any) -> None:
-        self.dut = dut
-        self.rng = random.Random(cocotb.RANDOM_SEED)
-        self.seed = f"seed {cocotb.RANDOM_SEED}; {os.environ['MICROZONE_AGAIN']}"
-        self.clock = Clocked(dut.clk, _PERIOD_NS)
+        super().__init__(dut)
         self.decoder, self.model = Decoder(), LinkModel(Registers())
         self.records = StreamSource(self.clock, dut, "records")
         self.records.gap = lambda: self.rng.choice((0, 3, 300))
@@ -57,14 +50,9 @@ class Bench:
 
     async def start(self) -> None:
         """Clock and reset; then wire, bus and records in the background."""
-        dut = self.dut
-        for name in ("rx__valid", "rx__payload", "rx_error", "bus__ready", "bus__read_data", "bus__status"):
-            getattr(dut, name).value = 0
-        dut.rst.value = 1
-        Clock(dut.clk, _PERIOD_NS, "ns").start()
-        await FallingEdge(dut.clk)
-        await FallingEdge(dut.clk)
-        dut.rst.value = 0
+        await self.start_clock(
+            "rx__valid", "rx__payload", "rx_error", "bus__ready", "bus__read_data", "bus__status"
+        )
         self.wire.start()
         cocotb.start_soon(self._answer())
         cocotb.start_soon(self._count())
@@ -103,8 +91,8 @@ class Bench:
             widths = (layout[name].width for name in ("index", "flags", "step", "data"))
             record = Record(number % 256, kind, *(self.rng.getrandbits(width) for width in widths))
             self.offered.append(record)
-            fields = {name: getattr(record, name) for name, _ in layout}
-            await self.records.send(int(layout.const(fields).as_value().value))
+            fields: dict[int | str, Any] = {name: getattr(record, str(name)) for name, _ in layout}
+            await self.records.send(Const.cast(layout.const(fields)).value)
 
     async def send(self, entry: int) -> None:
         """A byte or an error of the line, and what the model answers."""
@@ -142,8 +130,7 @@ class Bench:
             self.look()
             if len(self.replies) >= len(self.expected):
                 break
-            for _ in range(50):
-                await FallingEdge(self.dut.clk)
+            await self.wait(50)
         for number, expected in enumerate(self.expected[self.compared :], self.compared):
             got = self.replies[number] if number < len(self.replies) else None
             assert got == expected, f"reply {number}: expected {expected}, got {got}; {self.seed}"
@@ -152,12 +139,12 @@ class Bench:
         assert self.accesses == self.model.accesses, f"accesses differ; {self.seed}"
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def traffic(dut: Any) -> None:
     """Frames good and bad, in any order, while telemetry goes out."""
     bench = Bench(dut)
     await bench.start()
-    pieces = int(os.environ["MICROZONE_PIECES"])
+    pieces = max(bench.steps // 5, 1)
     told = cocotb.start_soon(bench.tell(pieces))
     for entry in garbage(bench.rng, 12 * pieces):
         await bench.send(entry)
@@ -165,8 +152,7 @@ async def traffic(dut: Any) -> None:
     for octet in encode(Request(0x7E, Operation.READ, 0, 32).payload()):
         await bench.send(octet)
     await told
-    for _ in range(200):
-        await FallingEdge(dut.clk)
+    await bench.wait(200)
     bench.look()
     assert bench.told == bench.offered, (
         f"{len(bench.told)} records of {len(bench.offered)} arrive, or differ; {bench.seed}"

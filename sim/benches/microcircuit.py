@@ -1,12 +1,11 @@
 """The microcircuit core at its ports: handshakes, back-pressure, latency, access, faults, reset.
 
 What it computes is compared with ``MicrocircuitFixed`` step by step. Environment: ``MICROZONE_CONFIG`` (TOML)
-and ``MICROZONE_CHANNELS``.
+and what ``BenchBase`` takes.
 """
 
 from __future__ import annotations
 
-import os
 import random
 from bisect import bisect_left
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly
 from microzone.gateware.events import EventKind, channel_shape
 from microzone.gateware.microcircuit.microcircuit import Timing
@@ -24,53 +22,40 @@ from microzone.golden_model.microcircuit import MicrocircuitFixed
 from microzone.golden_model.recalibration import RecalibrationFixed, Row, visit_steps
 from microzone.sim.benches.drivers import (
     AccessCodec,
-    Clocked,
+    BenchBase,
     EventCodec,
     StreamMonitor,
     StreamSource,
+    bench_test,
     sometimes,
 )
 
-_PERIOD_NS = 10
-_TIMEOUT_MS = 20
-"""Two million cycles: a core that hangs fails its test instead of holding it up for ever."""
 
-
-class Bench:
+class Bench(BenchBase):
     """The core with its drivers and monitors, and the fixed-point model beside it."""
 
     def __init__(self, dut: Any) -> None:
-        self.dut = dut
-        self.rng = random.Random(cocotb.RANDOM_SEED)
-        self.config = ChipConfig.from_toml(os.environ["MICROZONE_CONFIG"])
-        self.channels = int(os.environ["MICROZONE_CHANNELS"])
+        super().__init__(dut)
+        self.config = ChipConfig.from_toml(self.config_text)
         self.timing = Timing(self.config, self.channels)
         self.model = MicrocircuitFixed(self.config, self.channels)
         bits = channel_shape(self.channels).width
         self.event_code, self.access_code = EventCodec(bits), AccessCodec(bits)
-        self.clock = Clocked(dut.clk, _PERIOD_NS)
         self.events = StreamSource(self.clock, dut, "events")
         self.access = StreamSource(self.clock, dut, "access")
         self.responses = StreamMonitor(self.clock, dut, "responses", self.event_code.decode)
         self.readback = StreamMonitor(self.clock, dut, "readback", int)
-        self.seed = f"seed {cocotb.RANDOM_SEED}; {os.environ['MICROZONE_AGAIN']}"
 
     async def start(self) -> None:
         """Clock and reset; returns once the core is idle."""
-        self.dut.rst.value = 1
-        self.dut.tick.value = 0
-        Clock(self.dut.clk, _PERIOD_NS, "ns").start()
         self.responses.start()
         self.readback.start()
-        await self.reset()
+        await self.start_clock("tick")
+        await self.idle(self.timing.initialise_cycles + 2)
 
     async def reset(self) -> None:
         """Reset for two cycles; returns once the core is idle."""
-        await FallingEdge(self.dut.clk)
-        self.dut.rst.value = 1
-        for _ in range(2):
-            await FallingEdge(self.dut.clk)
-        self.dut.rst.value = 0
+        await self.pulse_reset()
         await self.idle(self.timing.initialise_cycles + 2)
 
     async def idle(self, limit: int) -> int:
@@ -133,7 +118,7 @@ def _draws(bench: Bench, probability: float) -> list[bool]:
     return [bench.rng.random() < probability for _ in range(bench.channels)]
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def back_pressure(dut: Any) -> None:
     """Gaps before every event and a reader that is seldom ready: nothing is lost, w and CRs stay equal."""
     bench = Bench(dut)
@@ -180,7 +165,7 @@ class Course:
         return lost
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def everything_at_once(dut: Any) -> None:
     """Events, ticks and reads in any cycle, within steps too: an event counts in the next step to start."""
     bench, course, rng = Bench(dut), Course(), random.Random(cocotb.RANDOM_SEED)
@@ -254,7 +239,7 @@ async def everything_at_once(dut: Any) -> None:
     assert len(course.asked) - len(answers) <= 1 and answers == wanted, f"reads mixed up; {bench.seed}"
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def latency(dut: Any) -> None:
     """A step and each CR take exactly the cycles that the component states."""
     bench = Bench(dut)
@@ -273,7 +258,7 @@ async def latency(dut: Any) -> None:
         assert got == stated, f"CR of channel {event.channel} after {got} cycles, stated are {stated}"
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def access_between_steps(dut: Any) -> None:
     """Every parameter of every channel is written and read back; an access in mid-step waits for its end."""
     bench = Bench(dut)
@@ -315,7 +300,7 @@ async def access_between_steps(dut: Any) -> None:
     writing.cancel()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def steps_keep_their_time(dut: Any) -> None:
     """Through whole rounds of recalibration, with accesses in between, and after resets in mid-visit."""
     bench = Bench(dut)
@@ -363,7 +348,7 @@ async def steps_keep_their_time(dut: Any) -> None:
         bench.model.reset()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def unknown_addresses(dut: Any) -> None:
     """Events and accesses that name nothing are refused, reported, and change nothing."""
     bench = Bench(dut)
@@ -390,7 +375,7 @@ async def unknown_addresses(dut: Any) -> None:
     assert [word for _, word in bench.readback.taken[answers:]] == [0], "a refused read answers 0"
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def lost_ticks(dut: Any) -> None:
     """One tick during a step waits for its end, and one more as that step starts; a third one is lost."""
     bench = Bench(dut)
@@ -420,7 +405,7 @@ async def lost_ticks(dut: Any) -> None:
     assert int(dut.overrun.value), "a lost tick was not reported"
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def reset_in_mid_run(dut: Any) -> None:
     """Reset, at any moment, brings back the configured state: no trace, pulse, detection or w survives."""
     bench = Bench(dut)

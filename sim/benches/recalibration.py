@@ -1,18 +1,16 @@
 """The evaluator of the recalibration by itself: what it computes, and how long it takes.
 
-Compared with ``RecalibrationFixed.evaluate``. Environment: ``MICROZONE_CONFIG`` (TOML) and
-``MICROZONE_CHANNELS``.
+Compared with ``RecalibrationFixed.evaluate``. Environment: ``MICROZONE_CONFIG`` (TOML) and what ``BenchBase``
+takes.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from typing import Any
 
 import cocotb
 import numpy as np
-from cocotb.clock import Clock
 from cocotb.triggers import FallingEdge, ReadOnly, RisingEdge
 from microzone.gateware.events import channel_shape
 from microzone.gateware.microcircuit.rational import ROW_BITS
@@ -26,47 +24,29 @@ from microzone.golden_model.recalibration import (
     evaluation_cycles,
     row_format,
 )
-from microzone.sim.benches.drivers import Clocked
+from microzone.sim.benches.drivers import BenchBase, bench_test
 from microzone.sim.replay.scenarios import coefficient_set
 
-_PERIOD_NS = 10
-_TIMEOUT_MS = 20
 _EVALUATIONS = 300
 
 
-class Bench:
+class Bench(BenchBase):
     """The evaluator, and the fixed-point model beside it."""
 
     def __init__(self, dut: Any) -> None:
-        self.dut = dut
-        self.rng = np.random.default_rng(cocotb.RANDOM_SEED)
-        self.config = ChipConfig.from_toml(os.environ["MICROZONE_CONFIG"])
-        self.channels = int(os.environ["MICROZONE_CHANNELS"])
+        super().__init__(dut)
+        self.draws = np.random.default_rng(cocotb.RANDOM_SEED)
+        self.config = ChipConfig.from_toml(self.config_text)
         self.model = RecalibrationFixed(self.config, self.channels)
-        self.clock = Clocked(dut.clk, _PERIOD_NS)
-        self.seed = f"seed {cocotb.RANDOM_SEED}; {os.environ['MICROZONE_AGAIN']}"
 
     async def start(self) -> None:
         """Clock, reset, and the configured coefficients."""
-        for name in (
-            "start",
-            "channel",
-            "counted",
-            "lend",
-            "write",
-            "clear",
-            "address",
-            "write_data",
-        ):
-            getattr(self.dut, name).value = 0
-        self.dut.rst.value = 1
-        Clock(self.dut.clk, _PERIOD_NS, "ns").start()
-        for _ in range(2):
-            await FallingEdge(self.dut.clk)
-        self.dut.rst.value = 0
+        await self.start_clock(
+            "start", "channel", "counted", "lend", "write", "clear", "address", "write_data"
+        )
         self.dut.clear.value = 1
         rows = 1 << ROW_BITS + channel_shape(self.channels).width
-        for cycle in range(rows + int(self.rng.integers(rows))):  # longer than need be
+        for cycle in range(rows + int(self.draws.integers(rows))):  # longer than need be
             self.dut.address.value = cycle % rows
             await FallingEdge(self.dut.clk)
         self.dut.clear.value = 0
@@ -107,10 +87,10 @@ class Bench:
             if reads:
                 while not int(self.dut.done.value):
                     await FallingEdge(self.dut.clk)
-                    row = Row(int(self.rng.choice(list(Row))))
-                    if self.channels > 1 and self.rng.random() < 0.5:
+                    row = Row(int(self.draws.choice(list(Row))))
+                    if self.channels > 1 and self.draws.random() < 0.5:
                         fmt = row_format(self.config, row)
-                        number = int(self.rng.integers(fmt.raw_min, fmt.raw_max, endpoint=True))
+                        number = int(self.draws.integers(fmt.raw_min, fmt.raw_max, endpoint=True))
                         await self.write((channel + 1) % self.channels, row, number)
                         await ReadOnly()
                         continue
@@ -137,12 +117,12 @@ class Bench:
         return Status(status)
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def equal_to_the_model(dut: Any) -> None:
     """Any coefficients, any counts: status, rate, δp and δd are the model's, within the stated cycles."""
     bench = Bench(dut)
     await bench.start()
-    config, rng = bench.config, bench.rng
+    config, rng = bench.config, bench.draws
     longest = (1 << count_bits(config)) - 1
     per_step = config.recalibration.rate_max_hz * config.time.step_s
     seen: Counter[Status] = Counter()
@@ -167,7 +147,7 @@ async def equal_to_the_model(dut: Any) -> None:
     dut._log.info(f"statuses: {dict(seen)}")
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def nothing_to_divide(dut: Any) -> None:
     """Numerators of 0 over the smallest scale: δp and δd are 0, and as soon as any others."""
     bench = Bench(dut)

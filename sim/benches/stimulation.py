@@ -1,20 +1,16 @@
 """The stimulation at its ports: every cycle of every output is that of ``Stimulator``.
 
-Environment: ``MICROZONE_CONFIG`` (TOML), ``MICROZONE_SETS``, the sets of random settings, and
-``MICROZONE_AGAIN``.
+Environment: ``MICROZONE_CONFIG`` (TOML) and what ``BenchBase`` takes; one set of random settings, with a few
+trains, for each 50 steps.
 """
 
 from __future__ import annotations
 
-import os
-import random
 from dataclasses import replace
 from typing import Any
 
-import cocotb
 import numpy as np
-from amaranth.hdl import Shape as Bits
-from cocotb.clock import Clock
+from amaranth.hdl import Shape
 from cocotb.triggers import FallingEdge, ReadOnly
 from microzone.gateware.stimulation.interlock import InterlockFault
 from microzone.gateware.stimulation.registers import (
@@ -27,24 +23,40 @@ from microzone.gateware.stimulation.registers import (
     stimulation_layout,
 )
 from microzone.gateware.stimulation.stimulation import Stimulation
-from microzone.golden_model.config import ChipConfig, Shape
+from microzone.golden_model.config import ChipConfig, PulseShape
 from microzone.golden_model.stimulation import LATENCY, Stimulator, TrainSettings
+from microzone.sim.benches.drivers import BenchBase, bench_test
 
-_PERIOD_NS = 10
-_TIMEOUT_MS = 20
 _INPUTS = ("trigger", "arm", "disarm", "heartbeat", "emergency_stop", "amplifier_fault", "tick")
 _OUTPUTS = ("cathodic", "anodic", "enable", "train", "blank", "armed", "fault", "ignored", "rejected")
-_REGISTER_BITS = int(Bits.cast(StimulationRegister).width)
+_REGISTER_BITS = int(Shape.cast(StimulationRegister).width)
 
 
-class Bench:
+# Durations of a few clock cycles: trains, rests and watchdogs by the hundred.
+_CLOCK = {"clock_hz": 10_000.0}
+_LIMITS = {"rate_hz": 500.0, "width_s": 6e-4, "duration_s": 0.02, "rest_s": 0.005}
+_TRAIN = {"rate_hz": 400.0, "width_s": 4e-4, "interphase_s": 2e-4, "duration_s": 0.0125, "watchdog_s": 0.05}
+_BLANKING = {"guard_before_s": 3e-4, "guard_after_s": 6e-4, "fixed_s": 0.03}
+STIMULATION_CONFIGS = {
+    "biphasic": ChipConfig.make(
+        time=_CLOCK, stimulation={**_TRAIN, "limits": _LIMITS}, blanking={**_BLANKING, "mode": "pulse"}
+    ),
+    "monophasic": ChipConfig.make(
+        time=_CLOCK,
+        stimulation={**_TRAIN, "shape": "monophasic", "interphase_s": 0.0, "limits": _LIMITS},
+        blanking={**_BLANKING, "mode": "fixed"},
+    ),
+}
+"""What it is tried with, by name."""
+
+
+class Bench(BenchBase):
     """The stimulation, clocked cycle by cycle, and the model beside it."""
 
     def __init__(self, dut: Any) -> None:
-        self.dut = dut
-        self.rng = random.Random(cocotb.RANDOM_SEED)
-        self.config = ChipConfig.from_toml(os.environ["MICROZONE_CONFIG"])
-        self.sets = int(os.environ["MICROZONE_SETS"])
+        super().__init__(dut)
+        self.config = ChipConfig.from_toml(self.config_text)
+        self.sets = max(self.steps // 50, 1)
         self.model = Stimulator(self.config)
         self.timing = self.model.timing
         self.check_cycles = Stimulation(self.config).check_cycles
@@ -53,18 +65,11 @@ class Bench:
         self.alive, self.stepping = True, True
         self.rows: list[dict[str, int]] = []
         self.answers: list[int] = []
-        self.seed = f"seed {cocotb.RANDOM_SEED}; {os.environ['MICROZONE_AGAIN']}"
 
     async def start(self) -> None:
         """Clock, reset, and a rest, since a reset makes up for none."""
-        for name in (*_INPUTS, "access__valid", "access__payload"):
-            getattr(self.dut, name).value = 0
         self.dut.readback__ready.value = 1
-        self.dut.rst.value = 1
-        Clock(self.dut.clk, _PERIOD_NS, "ns").start()
-        await FallingEdge(self.dut.clk)
-        await FallingEdge(self.dut.clk)
-        self.dut.rst.value = 0
+        await self.start_clock(*_INPUTS, "access__valid", "access__payload")
         self.model.armed = False
         await self.idle(self.timing.rest)
 
@@ -184,9 +189,9 @@ class Bench:
                 (
                     {"width": timing.width_limit + 1, "width_anodic": timing.width_limit + 1, "gap": 0},
                     {"width": 0, "width_anodic": 0},
-                    {"width_anodic": settings.width + 1, "shape": Shape.BIPHASIC},
-                    {"width_anodic": settings.width - 1, "shape": Shape.BIPHASIC},
-                    {"gap": timing.period_limit - 2 * settings.width, "shape": Shape.BIPHASIC},
+                    {"width_anodic": settings.width + 1, "shape": PulseShape.BIPHASIC},
+                    {"width_anodic": settings.width - 1, "shape": PulseShape.BIPHASIC},
+                    {"gap": timing.period_limit - 2 * settings.width, "shape": PulseShape.BIPHASIC},
                     {"period": timing.period_limit - 1},
                     {"period": timing.duration_limit + 1, "pulses": 1},
                     {"pulses": 0},
@@ -231,7 +236,7 @@ class Bench:
         assert await self.read(StimulationRegister.FAULT) == fault.value, f"{fault.name} not read back"
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def trains_and_blanking(dut: Any) -> None:
     """Any settings, any triggers: every edge and every blanked cycle, the first cycle after a rest too."""
     bench = Bench(dut)
@@ -262,7 +267,7 @@ async def trains_and_blanking(dut: Any) -> None:
     dut._log.info(f"{bench.model.trains} trains")
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def refused_settings(dut: Any) -> None:
     """What is beyond a limit, or unbalanced, starts no train and disarms; good settings work again."""
     bench = Bench(dut)
@@ -280,7 +285,7 @@ async def refused_settings(dut: Any) -> None:
     bench.compare()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def stops_in_mid_train(dut: Any) -> None:
     """Emergency stop at once, all else one cycle later; latched, read back, gone with the next arming."""
     bench = Bench(dut)
@@ -315,7 +320,7 @@ async def stops_in_mid_train(dut: Any) -> None:
     bench.compare()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def arming_with_a_cause(dut: Any) -> None:
     """It is ignored, and says why."""
     bench = Bench(dut)
@@ -336,7 +341,7 @@ async def arming_with_a_cause(dut: Any) -> None:
     bench.compare()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def watchdogs(dut: Any) -> None:
     """Without heartbeat, and without step ticks, to the cycle; in mid-train and at rest."""
     bench = Bench(dut)
@@ -373,7 +378,7 @@ async def watchdogs(dut: Any) -> None:
     bench.compare()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def registers(dut: Any) -> None:
     """Written is read, no more than fits; what does not exist is rejected; a train keeps its settings."""
     bench = Bench(dut)
@@ -422,7 +427,7 @@ async def registers(dut: Any) -> None:
     bench.compare()
 
 
-@cocotb.test(timeout_time=_TIMEOUT_MS, timeout_unit="ms")
+@bench_test
 async def reset_in_mid_train(dut: Any) -> None:
     """It stops the outputs in its own cycle, disarms, and does not shorten the rest."""
     bench = Bench(dut)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from importlib.resources import files
@@ -10,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ...boards.family import FamilyName
-from ...gateware import toolchain
-from ...gateware.toolchain import to_rtlil, to_verilog
-from .netlist import netlist_recipe, netlist_verilog
+from ...gateware.toolchain import find_tool, to_rtlil, to_verilog, tool_version
+from ...golden_model.provenance import provenance
+from .netlist import netlist_verilog
 from .simulators import cache_folder
 
 _SIM = files(__package__.rpartition(".")[0])
@@ -26,7 +25,10 @@ def sim_sources(*paths: str) -> dict[str, str]:
 
 
 def kept_verilog(make: Callable[[], Any], name: str, *, netlist: FamilyName | None = None) -> str:
-    """SystemVerilog of the component that `make` makes, as module `name`; kept by the hash of its RTLIL.
+    """SystemVerilog of the component that `make` makes, as module `name`.
+
+    It is kept by the component's RTLIL, and by what has made Verilog of that: the gateware's own sources
+    count by what they come to.
 
     Parameters
     ----------
@@ -42,16 +44,17 @@ def kept_verilog(make: Callable[[], Any], name: str, *, netlist: FamilyName | No
         Without Yosys.
     """
     rtlil = to_rtlil(make(), name)
-    how = Path(toolchain.__file__).read_bytes()  # how it is written is part of what was written
+    tools = {"yosys": tool_version(find_tool("yosys"))}
     if netlist is None:
-        return kept_text(name, rtlil.encode() + how, lambda: to_verilog(make(), name))
-    recipe = rtlil.encode() + how + netlist_recipe(netlist)
-    return kept_text(f"{name}-{netlist}", recipe, lambda: netlist_verilog(rtlil, name, netlist))
+        key = provenance(to_verilog, tools=tools).key(rtlil)
+        return kept_text(name, key, lambda: to_verilog(make(), name))
+    key = provenance(netlist_verilog, tools=tools).key(f"{netlist}\n{rtlil}")
+    return kept_text(f"{name}-{netlist}", key, lambda: netlist_verilog(rtlil, name, netlist))
 
 
-def kept_text(name: str, recipe: bytes, make: Callable[[], str]) -> str:
-    """What `make` makes, from the cache where it has been made by the same `recipe` before."""
-    kept = cache_folder() / f"{name}-{hashlib.sha256(recipe).hexdigest()[:20]}.sv"
+def kept_text(name: str, key: str, make: Callable[[], str]) -> str:
+    """What `make` makes, from the cache where it has been made under the same key before."""
+    kept = cache_folder() / f"{name}-{key[:20]}.sv"
     if not kept.is_file():
         part = kept.with_suffix(f".{os.getpid()}")
         part.write_text(make(), encoding="utf-8")

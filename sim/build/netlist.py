@@ -14,11 +14,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
 
-from ...boards import family as family_module
 from ...boards.family import FAMILIES, FamilyName, synthesise
 from ...gateware.toolchain import ToolError
 
-__all__ = ["NETLISTS", "Netlist", "again_netlist", "netlist_recipe", "netlist_verilog", "with_cells"]
+__all__ = ["NETLISTS", "Netlist", "netlist_verilog", "with_cells"]
 
 Netlist = Literal["ice40", "ecp5", "bitstream"]
 """What a bench can run on instead of the gateware as it is written; ``bitstream``: ``readback.py``."""
@@ -79,19 +78,6 @@ def with_cells(netlist: str, family: FamilyName) -> str:
     # The time scale is that of what the netlist stands in: these models have no delays.
     cells = re.sub(r"`timescale.*", "", cells)
     return _used(cells, netlist) + netlist
-
-
-def again_netlist(netlist: Netlist | None) -> str:
-    """What a command that repeats a bench has at its end."""
-    return f" --netlist {netlist}" if netlist else ""
-
-
-def netlist_recipe(family: FamilyName) -> bytes:
-    """All that decides about a netlist besides the component."""
-    own = files(__package__)
-    parts = [own.joinpath(name).read_bytes() for name in ("netlist.py", "ecp5_cells.sv")]
-    parts += [Path(family_module.__file__).read_bytes(), FAMILIES[family].versions()["yosys"].encode()]
-    return b"".join([*parts, family.encode()])
 
 
 def _used(cells: str, netlist: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from ..replay.record import BenchFailure
+from .simulators import BenchFailure
 
 __all__ = ["PipedProgram"]
 

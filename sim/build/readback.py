@@ -8,6 +8,7 @@ than any package of the UP5K has pins: the part is an iCE40 HX8K, with the same 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import tempfile
@@ -15,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.hdl import Module, Value
-from amaranth.lib import wiring
 from amaranth.lib.wiring import Flow, In, Member
 
 from ...boards.family import ICE40, synthesise
-from ...gateware import toolchain
+from ...gateware.component import Component
 from ...gateware.microcircuit.microcircuit import Microcircuit, Timing
 from ...gateware.toolchain import ToolError, find_tool, run_tool, to_rtlil
 from ...golden_model.config import ChipConfig, ConfigError
+from ...golden_model.provenance import provenance
 from .kept_verilog import kept_text
-from .netlist import netlist_recipe, with_cells
+from .netlist import with_cells
 
 __all__ = ["UNSEEN", "Pads", "readback_verilog"]
 
@@ -34,7 +35,7 @@ _PART = ("--hx8k", "--package", "ct256")
 _BITSTREAM_NAME = "routed"
 
 
-class Pads(wiring.Component):  # type: ignore[misc]  # Amaranth has no types
+class Pads(Component):
     """The microcircuit with its ports as single vectors, but for those that get no pads.
 
     Parameters
@@ -55,6 +56,7 @@ class Pads(wiring.Component):  # type: ignore[misc]  # Amaranth has no types
         self._core = core
         self.ports: dict[str, tuple[Flow, Value]] = {}
         padded: dict[str, Member] = {}
+        member: Any  # a Member; the stubs say that it is a Flow
         for path, member, value in core.signature.flatten(core):
             name = "__".join(map(str, path))
             self.ports[name] = (member.flow, Value.cast(value))
@@ -88,11 +90,10 @@ def readback_verilog(config: ChipConfig, channels: int = 1) -> str:
         raise ConfigError("recalibration.enabled: the package of the read-back has no pins for its results")
     pads = Pads(Microcircuit(config, channels))
     rtlil = to_rtlil(pads, "microcircuit")
-    parts = [rtlil.encode(), Path(toolchain.__file__).read_bytes(), Path(__file__).read_bytes()]
-    parts += [netlist_recipe("ice40"), repr(ICE40.versions()).encode()]
-    parts += [Path(find_tool("icebox_vlog")).read_bytes()]
-    recipe = b"".join(parts)
-    return kept_text("microcircuit-bitstream", recipe, lambda: _read_back(rtlil, pads))
+    tools = ICE40.versions()
+    tools["icebox_vlog"] = hashlib.sha256(Path(find_tool("icebox_vlog")).read_bytes()).hexdigest()
+    key = provenance(readback_verilog, tools=tools).key(rtlil)
+    return kept_text("microcircuit-bitstream", key, lambda: _read_back(rtlil, pads))
 
 
 def _read_back(rtlil: str, pads: Pads) -> str:

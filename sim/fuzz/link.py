@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,8 +34,7 @@ from ...gateware.link.frames import (
 from ...gateware.link.link import Link
 from ...gateware.link.record_fifo import RecordFifo
 from ..build.kept_verilog import kept_verilog, sim_sources
-from ..build.simulators import PROGRAM, Design, Verilator
-from ..replay.record import BenchFailure
+from ..build.simulators import PROGRAM, BenchFailure, Design, Verilator
 from .link_model import Access, LinkModel, Registers
 
 __all__ = ["LINE_ERROR", "FuzzResult", "fuzz_design", "fuzz_link", "garbage"]
@@ -251,7 +251,7 @@ def _answers(sent: npt.NDArray[np.uint32], again: str) -> tuple[list[Reply], lis
 def _check_records(records: Sequence[Record], pushed: npt.NDArray[np.uint64], again: str) -> int:
     """Every record comes out, in order, or is counted by the LOST in its place; how many were lost."""
     layout = record_layout()
-    given = [layout.from_bits(int(bits)) for bits in pushed[:-1]]
+    given: list[Any] = [layout.from_bits(int(bits)) for bits in pushed[:-1]]  # with the layout's fields
     at = told = 0
     for number, record in enumerate(records):
         if record.kind == RecordKind.LOST:

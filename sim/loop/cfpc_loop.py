@@ -10,15 +10,16 @@ import numpy.typing as npt
 
 from ...gateware.cfpc.filter import Cfpc, CfpcTiming
 from ...gateware.events import channel_shape
-from ...golden_model.cfpc import AdaptiveFilter, CfpcConfig, LoopState, Trial
+from ...golden_model.cfpc.config import CfpcConfig
+from ...golden_model.cfpc.filter import AdaptiveFilter, Trial
 from ...golden_model.cfpc.fixed_filter import Steps
+from ...golden_model.cfpc.loop import LoopState
 from ...golden_model.cfpc.stepped import close_by_steps
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.cfpc.words import Raw
 from ..build.kept_verilog import kept_verilog, sim_sources
 from ..build.piped import PipedProgram
-from ..build.simulators import PROGRAM, Design, Verilator
-from ..replay.record import BenchFailure
+from ..build.simulators import PROGRAM, BenchFailure, Design, Verilator
 
 __all__ = ["AdaptiveFilterRtl", "cfpc_loop_design"]
 

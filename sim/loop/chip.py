@@ -23,8 +23,8 @@ from ...gateware.stimulation.interlock import InterlockFault
 from ...golden_model.chip import ChipTiming, Source
 from ...golden_model.config import ChipConfig
 from ..build.kept_verilog import kept_verilog, sim_sources
-from ..build.simulators import PROGRAM, Design, Verilator
-from ..replay.record import BenchFailure, read_recalibrations, signed_words
+from ..build.simulators import PROGRAM, BenchFailure, Design, Verilator
+from ..replay.record import read_recalibrations, signed_words
 from .chip_record import ChipRecord
 
 __all__ = ["Control", "RtlChip", "build_chip", "chip_design", "chip_verilog"]

@@ -11,7 +11,9 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from ...gateware.identity import identity_of
 from ...gateware.linked_chip import LinkedChip
+from ...gateware.toolchain import to_rtlil
 from ...golden_model.chip import ChipTiming, Source
 from ...golden_model.config import ChipConfig
 from ...golden_model.experiment.preparation import Preparation
@@ -20,11 +22,13 @@ from ..build.piped import PipedProgram
 from ..build.simulators import PROGRAM, Design, Verilator
 from .amplifier import AnaloguePath
 
-__all__ = ["Electrodes", "SimulatedBoard", "board_design", "electrodes_of"]
+__all__ = ["Electrodes", "SimulatedBoard", "board_design", "electrodes_of", "simulated_identity"]
 
 Electrodes = Callable[[Sequence[Sequence[int]]], Source]
 """What the electrodes see, given what set-up has left in each amplifier chip's registers."""
 
+_CORE = "linked_chip"
+"""Module name of the chip."""
 _REGISTER_BYTES = 18
 _RESET_CYCLES = 4
 _BITS_A_BYTE = 10
@@ -42,13 +46,18 @@ def electrodes_of(config: ChipConfig, preparation: Preparation, seed: int) -> El
     return connect
 
 
+def simulated_identity(config: ChipConfig) -> str:
+    """What a chip says of itself in simulation: the digest of all that is simulated of it."""
+    return identity_of(to_rtlil(LinkedChip(config), _CORE))
+
+
 def board_design(config: ChipConfig, byte_cycles: int) -> Design:
     """The linked chip with its amplifier chips, inside ``board.cpp``."""
-    amplifier = config.amplifier
+    amplifier, identity = config.amplifier, simulated_identity(config)
     numbers = {"CHIPS": amplifier.chips, "CHANNELS": amplifier.channels}
     own = sim_sources("loop/board.sv", "loop/amplifier.sv", "loop/board.cpp")
     return Design(
-        sources={"core.sv": kept_verilog(lambda: LinkedChip(config), "linked_chip"), **own},
+        sources={"core.sv": kept_verilog(lambda: LinkedChip(config, identity=identity), _CORE), **own},
         top="board_bench",
         parameters=numbers,
         program="board.cpp",

@@ -10,22 +10,32 @@ from typing import Self
 import numpy as np
 
 from ...gateware.cfpc.linked import LinkedCfpc
-from ...golden_model.cfpc import CfpcConfig
+from ...gateware.identity import identity_of
+from ...gateware.toolchain import to_rtlil
+from ...golden_model.cfpc.config import CfpcConfig
 from ..build.kept_verilog import kept_verilog, sim_sources
 from ..build.piped import PipedProgram
 from ..build.simulators import PROGRAM, Design, Verilator
 
-__all__ = ["SimulatedCfpc", "cfpc_board_design"]
+__all__ = ["SimulatedCfpc", "cfpc_board_design", "simulated_cfpc_identity"]
 
+_CORE = "linked_cfpc"
+"""Module name of the filter with its link."""
 _BITS_A_BYTE = 10
 """On a UART, start and stop bits included."""
 
 
+def simulated_cfpc_identity(config: CfpcConfig) -> str:
+    """What a filter says of itself in simulation: the digest of all that is simulated of it."""
+    return identity_of(to_rtlil(LinkedCfpc(config), _CORE))
+
+
 def cfpc_board_design(config: CfpcConfig, byte_cycles: int) -> Design:
     """The linked filter inside ``simulated_cfpc.cpp``."""
+    identity = simulated_cfpc_identity(config)
     own = sim_sources("loop/simulated_cfpc.sv", "loop/simulated_cfpc.cpp")
     return Design(
-        sources={"core.sv": kept_verilog(lambda: LinkedCfpc(config), "linked_cfpc"), **own},
+        sources={"core.sv": kept_verilog(lambda: LinkedCfpc(config, identity=identity), _CORE), **own},
         top="cfpc_bench",
         program="simulated_cfpc.cpp",
         defines={"BYTE_CYCLES": byte_cycles},

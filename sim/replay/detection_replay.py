@@ -25,7 +25,8 @@ from ...golden_model.fixed import QFormat
 from ..build.kept_verilog import kept_verilog, sim_sources
 from ..build.simulators import BenchFailure, CocotbSimulator, Design, Simulator
 from .comparison import describe_word
-from .replay import Progress, Signals, polled
+from .record import DamagedRecord, Progress, Signals
+from .replay import BENCH, polled
 
 __all__ = [
     "DetectionScenario",
@@ -249,13 +250,14 @@ def replay_detection(
         plusargs += [f"+waves={waves.resolve()}"] if waves is not None else []
         bytes_a_frame = (40 if full else 8) * electrodes
         with polled(record, bytes_a_frame, progress):
-            simulator.replay(
+            simulator.run(
                 detection_design(scenario, waves=waves is not None, netlist=netlist),
+                BENCH,
                 folder,
                 plusargs=plusargs,
                 environment={"MICROZONE_SCENARIO": scenario.name},
             )
-        signals = _read_record(record, parameters, full=full)
+        signals = _read_record(record, parameters, samples=frames * electrodes, full=full)
     if check:
         difference = first_detection_difference(expected_detection(scenario), signals, parameters)
         if difference is not None:
@@ -276,14 +278,17 @@ def _write_stimulus(folder: Path, scenario: DetectionScenario) -> None:
     np.array(writes, layout).tofile(folder / "writes.bin")
 
 
-def _read_record(path: Path, parameters: DetectionParameters, *, full: bool) -> Signals:
+def _read_record(path: Path, parameters: DetectionParameters, *, samples: int, full: bool) -> Signals:
     """Decode what ``detection.sv`` has written; BenchFailure if the samples are not all there, in order."""
     electrodes = parameters.electrodes
-    words = np.fromfile(path, "<u8").reshape(-1, 5 if full else 1)
+    words = np.fromfile(path, "<u8")
+    if words.size != samples * (5 if full else 1):
+        raise DamagedRecord(f"{path}: the record of the replay is not whole; is there space left?")
+    words = words.reshape(-1, 5 if full else 1)
     low = words[:, 0].astype(np.int64)
     order = np.arange(low.size)
     place = (low >> 32) * electrodes + (low >> 16 & 0xFFFF)
-    if low.size % electrodes or not np.array_equal(place, order):
+    if not np.array_equal(place, order):
         raise BenchFailure("detection: samples are missing, or in another order than they were sent")
     signals = {name: low >> bit & 1 for bit, name in enumerate(_BITS)}
     if full:

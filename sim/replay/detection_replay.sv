@@ -68,6 +68,7 @@ module detection_replay #(
     reg have_pending;
     reg done = 0, failed = 0;
     reg overrun = 0;  // there are no ticks to lose
+    reg unknown = 0;  // each word is compared
 
     // Where the detection is empty a sample takes LATENCY cycles, and the next ones INTERVAL each. Cycles in which an
     // event is not taken come on top; the band-pass goes on in them, so that samples after them may take less.

@@ -1,10 +1,39 @@
-// Replays recorded events through the microcircuit core in CXXRTL; files and options as in replay.sv.
-#include CORE
+// Replays recorded events through the microcircuit core, compiled by Verilator or CXXRTL: replay.sv as a program.
+//
+// It does what replay.sv does, in the same clock cycles, with the same files and options; the record goes to
+// standard output. How it ends is its exit status, for replay.py:
+enum Status {
+    GOOD = 0,
+    NO_FILES = 1,       // a file or an option is missing
+    LOST_TICK = 2,
+    HANGS = 3,          // the core takes more than +cycles
+    OTHER_CYCLES = 4,   // a step takes more or fewer than STEP_CYCLES
+    REJECTED = 5,       // an event or a write
+    NOT_WRITTEN = 6,    // a file: no space, most likely
+    NOT_READ = 7,       // there are other than +entries in the stimulus
+};
 
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+
+// The two simulators differ in how a port is spelt, and in how signals are made to settle.
+#ifdef CXXRTL_MODEL
+#include CXXRTL_MODEL
+static cxxrtl_design::p_replay__core core;
+#define SET(port, number) core.p_##port.set<uint64_t>(number)
+#define GET(port) core.p_##port.get<uint64_t>()
+static void settle() { core.step(); }
+#else
+#include "Vreplay_core.h"
+#include "verilated.h"
+static VerilatedContext context;
+static Vreplay_core core(&context);
+#define SET(port, number) core.port = (number)
+#define GET(port) core.port
+static void settle() { core.eval(); }
+#endif
 
 static const char *option(int argc, char **argv, const char *name) {
     for (int i = 1; i < argc; i++)
@@ -12,124 +41,141 @@ static const char *option(int argc, char **argv, const char *name) {
     return nullptr;
 }
 
-struct Record {
+static uint64_t number(int argc, char **argv, const char *name) {
+    const char *given = option(argc, argv, name);
+    if (!given) exit(NO_FILES);
+    return strtoull(given, nullptr, 10);
+}
+
+// A file of 64-bit words. All files together have one sum of their words.
+class Words {
+  public:
+    static uint64_t sum;
+
+    explicit Words(FILE *file) : file(file) {}
+
+    void put(uint64_t word) {
+        sum += word;
+        buffer[held++] = word;
+        if (held == SIZE) flush();
+    }
+
+    void close() {
+        flush();
+        if (fclose(file)) exit(NOT_WRITTEN);
+    }
+
+  private:
+    static const size_t SIZE = 1 << 13;
+    FILE *file;
+    size_t held = 0;
+    uint64_t buffer[SIZE];
+
+    void flush() {
+        if (fwrite(buffer, sizeof *buffer, held, file) != held) exit(NOT_WRITTEN);
+        held = 0;
+    }
+};
+
+uint64_t Words::sum = 0;
+
+struct Entry {
     uint32_t step;
     unsigned channel, parameter, kind;
     uint64_t word;
 };
 
-static bool fetch(FILE *file, Record &record) {
+static bool fetch(FILE *file, Entry &entry) {
     uint8_t b[16];
     if (fread(b, 1, 16, file) != 16) return false;
-    record.step = (uint32_t)b[0] << 24 | b[1] << 16 | b[2] << 8 | b[3];
-    record.channel = b[4] << 8 | b[5];
-    record.parameter = b[6];
-    record.kind = b[7];
-    record.word = 0;
-    for (int i = 8; i < 16; i++) record.word = record.word << 8 | b[i];
+    entry.step = (uint32_t)b[0] << 24 | b[1] << 16 | b[2] << 8 | b[3];
+    entry.channel = b[4] << 8 | b[5];
+    entry.parameter = b[6];
+    entry.kind = b[7];
+    entry.word = 0;
+    for (int i = 8; i < 16; i++) entry.word = entry.word << 8 | b[i];
     return true;
 }
 
 int main(int argc, char **argv) {
-    FILE *stimulus = fopen(option(argc, argv, "stimulus="), "rb");
-    FILE *recorded = fopen(option(argc, argv, "record="), "wb");
-    FILE *recalibrations = fopen(option(argc, argv, "recalibrations="), "wb");
-    const char *given = option(argc, argv, "steps=");
-    if (!stimulus || !recorded || !recalibrations || !given) return 1;
-    const uint32_t steps = strtoul(given, nullptr, 10);
+    const char *from = option(argc, argv, "stimulus="), *to = option(argc, argv, "recalibrations=");
+    FILE *stimulus = from ? fopen(from, "rb") : nullptr, *second = to ? fopen(to, "wb") : nullptr;
+    if (!stimulus || !second) return NO_FILES;
+    static Words record(stdout), recalibrations(second);
+    const uint64_t steps = number(argc, argv, "steps="), entries = number(argc, argv, "entries=");
     const bool full = option(argc, argv, "full");
-    const char *limit = option(argc, argv, "cycles=");
-    uint64_t cycles_left = limit ? strtoull(limit, nullptr, 10) : ~(uint64_t)0;
+    uint64_t cycles_left = number(argc, argv, "cycles=");
 
-    cxxrtl_design::p_microcircuit top;
-    bool committed = false;
-    unsigned committed_channel = 0;
-    uint32_t step = 0;
-    bool late = false;
+    uint64_t step = 0, commits = 0, rounds = 0, done = 0;
+    bool step_ends = false, late = false, taken = false, written = false;
     // Let the inputs settle, note what the coming edge will see, and make the edge.
-    auto cycle = [&](const auto &ready) {
-        if (!cycles_left--) exit(3);
-        top.p_clk.template set<bool>(false);
-        top.step();
-        const bool taken = ready.template get<bool>();
-        committed = top.p_commit____valid.template get<bool>();
+    auto cycle = [&] {
+        if (!cycles_left--) exit(HANGS);
+        SET(clk, 0);
+        settle();
+        taken = GET(taken);
+        written = GET(written);
+        const bool committed = GET(committed);
+        step_ends = committed && GET(last);
         if (committed) {
-            committed_channel = top.p_commit____channel.template get<unsigned>();
-            const bool response =
-                top.p_responses____valid.template get<bool>() &&
-                top.p_responses____payload.template get<unsigned>() == (2u << CHANNEL_BITS | committed_channel);
-            uint64_t words[3];
-            words[0] = top.p_commit____weight.template get<uint64_t>() << 16 | (uint64_t)response << 7 |
-                       top.p_commit____inhibition.template get<uint64_t>() << 6 |
-                       top.p_commit____cr.template get<uint64_t>() << 5 |
-                       top.p_commit____below.template get<uint64_t>() << 4 |
-                       top.p_commit____gated__io.template get<uint64_t>() << 3 |
-                       top.p_commit____delayed__inhibition.template get<uint64_t>() << 2 |
-                       top.p_commit____plasticity__trace.template get<uint64_t>() << 1 |
-                       top.p_commit____active.template get<uint64_t>();
-            words[1] = top.p_commit____trace.template get<uint64_t>() << 16 |
-                       top.p_commit____age.template get<uint64_t>();
-            words[2] = top.p_commit____scaled.template get<uint64_t>();
-            fwrite(words, 8, full ? 3 : 1, recorded);
+            record.put(GET(low));
+            if (full) {
+                record.put(GET(middle));
+                record.put(GET(high));
+            }
+            commits++;
         }
-        if (top.p_recalibrated____valid.template get<bool>()) {
-            const uint64_t words[4] = {
-                top.p_recalibrated____status.template get<uint64_t>() << 48 |
-                    top.p_recalibrated____channel.template get<uint64_t>() << 32 | (step + 1),
-                top.p_recalibrated____rate.template get<uint64_t>(),
-                top.p_recalibrated____potentiation.template get<uint64_t>(),
-                top.p_recalibrated____depression.template get<uint64_t>(),
-            };
-            fwrite(words, 8, 4, recalibrations);
+        if (GET(recalibrated)) {
+            recalibrations.put(GET(head) | (step + 1));
+            recalibrations.put(GET(rate));
+            recalibrations.put(GET(potentiation));
+            recalibrations.put(GET(depression));
+            rounds++;
         }
-        top.p_clk.template set<bool>(true);
-        top.step();
-        return taken;
+        SET(clk, 1);
+        settle();
     };
 
-    top.p_responses____ready.set<bool>(true);
-    top.p_readback____ready.set<bool>(true);
-    top.p_rst.set<bool>(true);
-    for (int i = 0; i < 4; i++) cycle(top.p_busy);
-    top.p_rst.set<bool>(false);
+    SET(rst, 1);
+    for (int i = 0; i < 4; i++) cycle();
+    SET(rst, 0);
 
-    Record record;
-    bool pending = fetch(stimulus, record);
+    Entry entry;
+    bool pending = fetch(stimulus, entry);
     for (; step < steps; step++) {
-        for (; pending && record.step == step; pending = fetch(stimulus, record)) {
-            if (record.kind == 255) {
-                const uint64_t high = record.parameter | 1u << PARAMETER_BITS;
-                const int low_bits = CHANNEL_BITS + PARAMETER_BITS + 1;
-                value<WORD_BITS + low_bits> payload;
-                const uint64_t word = record.word & (~(uint64_t)0 >> (64 - WORD_BITS));
-                for (int bit = 0; bit < WORD_BITS + low_bits; bit++) {
-                    const uint64_t set = bit < CHANNEL_BITS ? record.channel >> bit
-                                         : bit < low_bits   ? high >> (bit - CHANNEL_BITS)
-                                                            : word >> (bit - low_bits);
-                    payload.data[bit / 32] |= (uint32_t)(set & 1) << bit % 32;
-                }
-                top.p_access____payload = payload;
-                top.p_access____valid.set<bool>(true);
-                while (!cycle(top.p_access____ready)) {}
-                top.p_access____valid.set<bool>(false);
+        for (; pending && entry.step == step; pending = fetch(stimulus, entry), done++) {
+            SET(channel, entry.channel);
+            if (entry.kind == 255) {
+                SET(number, entry.parameter);
+                SET(word, entry.word);
+                SET(writing, 1);
+                do cycle();
+                while (!written);
+                SET(writing, 0);
             } else {
-                top.p_events____payload.set<unsigned>(record.kind << CHANNEL_BITS | record.channel);
-                top.p_events____valid.set<bool>(true);
-                while (!cycle(top.p_events____ready)) {}
-                top.p_events____valid.set<bool>(false);
+                SET(kind, entry.kind);
+                SET(sending, 1);
+                do cycle();
+                while (!taken);
+                SET(sending, 0);
             }
         }
-        top.p_tick.set<bool>(true);
-        cycle(top.p_busy);
-        top.p_tick.set<bool>(false);
+        SET(tick, 1);
+        cycle();
+        SET(tick, 0);
         int cycles = 0;
-        do cycle(top.p_busy), cycles++;
-        while (!committed || committed_channel != CHANNELS - 1);
-        // As in replay.sv: the first step waits for the initialisation.
+        do cycle(), cycles++;
+        while (!step_ends);
+        // The first step waits for the initialisation.
         if (step && cycles != STEP_CYCLES) late = true;
     }
-    fclose(recorded);
-    fclose(recalibrations);
-    if (late) return 4;
-    return top.p_overrun.get<bool>() || top.p_rejected.get<bool>() ? 2 : 0;
+
+    recalibrations.close();
+    const uint64_t sum = Words::sum;
+    for (uint64_t word : {(uint64_t)END_MARK, commits, rounds, sum}) record.put(word);
+    record.close();
+    if (done != entries) return NOT_READ;
+    if (GET(overrun)) return LOST_TICK;
+    if (GET(rejected)) return REJECTED;
+    return late ? OTHER_CYCLES : GOOD;
 }

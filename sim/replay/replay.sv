@@ -5,7 +5,10 @@
 //   +stimulus=FILE  records of 128 bits, big-endian, ascending in step:
 //                   step[32] channel[16] parameter[8] kind[8] word[64];  kind 0 PN, 1 IO, 3 blanked,
 //                   255 parameter write
-//   +record=FILE    out: 64 bits a commit, or 192 with +full, native 32-bit words, low word first
+//   +entries=N      how many of them there are
+//   +record=FILE    out: 64 bits a commit, or 192 with +full, native 32-bit words, low word first; then the end
+//                   mark, 256 bits: END_MARK[64] commits[64] recalibrations[64] sum[64], the sum of all words of
+//                   64 bits before it, those of +recalibrations too
 //   +recalibrations=FILE  out: 256 bits a recalibration: step[32] channel[16] status[16] rate[64] potentiation[64]
 //                   depression[64], in the order and words of +record
 //   +steps=N        steps to run
@@ -19,67 +22,49 @@ module replay #(
     parameter CHANNEL_BITS = 1,
     parameter WORD_BITS = 32,
     parameter PARAMETER_BITS = 5,
-    parameter STEP_CYCLES = 4
+    parameter STEP_CYCLES = 4,
+    parameter [63:0] END_MARK = 0
 );
     reg clk = 0;
     always #1 clk = ~clk;
 
     reg rst = 1;
     reg tick = 0;
-    reg events_valid = 0;
-    reg [CHANNEL_BITS+1:0] events_payload = 0;
-    reg access_valid = 0;
-    reg [WORD_BITS+CHANNEL_BITS+PARAMETER_BITS:0] access_payload = 0;
+    reg events_valid = 0, access_valid = 0;
+    reg [15:0] channel = 0;
+    reg [1:0] kind = 0;
+    reg [7:0] number = 0;
+    reg [63:0] word = 0;
 
-    wire events_ready, access_ready, responses_valid, readback_valid, busy, overrun, rejected;
-    wire [CHANNEL_BITS+1:0] responses_payload;
-    wire [WORD_BITS-1:0] readback_payload;
-    wire commit_valid;
-    wire [CHANNEL_BITS-1:0] commit_channel;
-    // As wide as a record's fields; the core drives the low bits.
-    wire [15:0] age;
-    wire [47:0] trace, weight;
-    wire [63:0] scaled;
-    wire active, plasticity_trace, delayed_inhibition, gated_io, below, cr, inhibition;
+    wire events_ready, access_ready, responses_valid, overrun, rejected, commit_valid, last;
+    wire [191:0] committed;
+    wire recalibrated;
+    wire [63:0] head, rate, potentiation, depression;
 
-    wire recalibrated_valid;
-    wire [15:0] recalibrated_channel, recalibrated_status;
-    wire [63:0] recalibrated_rate, recalibrated_potentiation, recalibrated_depression;
-
-    microcircuit dut (
+    replay_core #(
+        .CHANNELS(CHANNELS), .CHANNEL_BITS(CHANNEL_BITS), .WORD_BITS(WORD_BITS),
+        .PARAMETER_BITS(PARAMETER_BITS)
+    ) core (
         .clk(clk), .rst(rst), .tick(tick),
-        .events__valid(events_valid), .events__ready(events_ready), .events__payload(events_payload),
-        .responses__valid(responses_valid), .responses__ready(1'b1), .responses__payload(responses_payload),
-        .access__valid(access_valid), .access__ready(access_ready), .access__payload(access_payload),
-        .readback__valid(readback_valid), .readback__ready(1'b1), .readback__payload(readback_payload),
-        .commit__valid(commit_valid), .commit__channel(commit_channel), .commit__age(age),
-        .commit__active(active), .commit__trace(trace), .commit__plasticity_trace(plasticity_trace),
-        .commit__delayed_inhibition(delayed_inhibition), .commit__gated_io(gated_io),
-        .commit__weight(weight), .commit__scaled(scaled), .commit__below(below), .commit__cr(cr),
-        .commit__inhibition(inhibition),
-        .recalibrated__valid(recalibrated_valid), .recalibrated__channel(recalibrated_channel),
-        .recalibrated__status(recalibrated_status), .recalibrated__rate(recalibrated_rate),
-        .recalibrated__potentiation(recalibrated_potentiation),
-        .recalibrated__depression(recalibrated_depression),
-        .busy(busy), .overrun(overrun), .rejected(rejected)
+        .sending(events_valid), .writing(access_valid), .channel(channel), .kind(kind), .number(number),
+        .word(word), .taken(events_ready), .written(access_ready),
+        .committed(commit_valid), .last(last), .responded(responses_valid),
+        .low(committed[63:0]), .middle(committed[127:64]), .high(committed[191:128]),
+        .recalibrated(recalibrated), .head(head), .rate(rate), .potentiation(potentiation),
+        .depression(depression), .overrun(overrun), .rejected(rejected)
     );
-
-    // The response that leaves on the stream, so that the record holds what a user of the core gets.
-    wire response = responses_valid && responses_payload == {2'd2, commit_channel};
-    wire [191:0] committed = {
-        scaled,
-        trace, age,
-        weight, 8'd0, response, inhibition, cr, below, gated_io, delayed_inhibition, plasticity_trace, active
-    };
+    wire [17:0] events_payload = {kind, channel};
 
     string path;
     reg [191:0] actual = 0, expected = 0;
     integer stimulus_file, record_file, recalibration_file, expected_file = 0, count;
     reg full;
     reg [31:0] steps, step = 0;
+    reg [31:0] entries, taken = 0;
+    reg [63:0] commits = 0, rounds = 0, sum = 0;
     reg [127:0] pending;
     reg have_pending;
-    reg done = 0, failed = 0;
+    reg done = 0, failed = 0, unknown = 0;
     // Every step but the first, which waits for the initialisation, takes the cycles that the core states.
     reg late = 0;
     reg [31:0] cycles = 0;
@@ -108,6 +93,7 @@ module replay #(
         if (!$value$plusargs("recalibrations=%s", path)) failed = 1;
         recalibration_file = $fopen(path, "wb");
         if (!$value$plusargs("steps=%d", steps)) failed = 1;
+        if (!$value$plusargs("entries=%d", entries)) failed = 1;
         full = $test$plusargs("full");
         if ($value$plusargs("expected=%s", path)) expected_file = $fopen(path, "rb");
         if (stimulus_file == 0 || record_file == 0 || recalibration_file == 0) failed = 1;
@@ -130,18 +116,20 @@ module replay #(
             NEXT:
                 if (due && pending_kind == 255) begin
                     access_valid <= 1;
-                    access_payload <= {
-                        pending[WORD_BITS-1:0], 1'b1, pending_parameter[PARAMETER_BITS-1:0],
-                        pending_channel[CHANNEL_BITS-1:0]
-                    };
+                    channel <= pending_channel;
+                    number <= pending_parameter;
+                    word <= pending[63:0];
                     phase <= WRITE;
                 end else if (due) begin
                     events_valid <= 1;
-                    events_payload <= {pending_kind[1:0], pending_channel[CHANNEL_BITS-1:0]};
+                    channel <= pending_channel;
+                    kind <= pending_kind[1:0];
                     phase <= EVENT;
                 end else if (step == steps) begin
-                    $fclose(record_file);
                     $fclose(recalibration_file);
+                    $fwrite(record_file, "%u", {sum, rounds, commits, END_MARK});
+                    $fclose(record_file);
+                    if (taken != entries) failed <= 1;
                     phase <= DONE;
                 end else begin
                     tick <= 1;
@@ -151,19 +139,21 @@ module replay #(
             EVENT:
                 if (events_ready) begin
                     events_valid <= 0;
+                    taken <= taken + 1;
                     fetch;
                     phase <= NEXT;
                 end
             WRITE:
                 if (access_ready) begin
                     access_valid <= 0;
+                    taken <= taken + 1;
                     fetch;
                     phase <= NEXT;
                 end
             STEP: begin
                 tick <= 0;
                 cycles <= cycles + 1;
-                if (commit_valid && commit_channel == CHANNELS - 1) begin
+                if (commit_valid && last) begin
                     if (step != 0 && cycles != STEP_CYCLES) late <= 1;
                     step <= step + 1;
                     phase <= NEXT;
@@ -172,17 +162,22 @@ module replay #(
             default: done <= 1;
         endcase
         if (commit_valid) begin
-            if (full) $fwrite(record_file, "%u", committed);
-            else $fwrite(record_file, "%u", committed[63:0]);
+            commits <= commits + 1;
+            sum = sum + committed[63:0];
+            if (full) begin
+                sum = sum + committed[127:64] + committed[191:128];
+                $fwrite(record_file, "%u", committed);
+            end else $fwrite(record_file, "%u", committed[63:0]);
+            if (^(full ? committed : {128'd0, committed[63:0]}) === 1'bx) unknown <= 1;
             actual <= committed;
             if (expected_file != 0) count = $fread(expected, expected_file);
         end
-        if (recalibrated_valid)
-            $fwrite(recalibration_file, "%u", {
-                recalibrated_depression, recalibrated_potentiation, recalibrated_rate,
-                recalibrated_status, recalibrated_channel, step + 32'd1
-            });
-        if (overrun || rejected) failed <= 1;
+        if (recalibrated) begin
+            rounds <= rounds + 1;
+            sum = sum + (head | (step + 32'd1)) + rate + potentiation + depression;
+            $fwrite(recalibration_file, "%u", {depression, potentiation, rate, head[63:32], step + 32'd1});
+        end
+        if (overrun || rejected || unknown) failed <= 1;
     end
 
     // Both sides by name, for waves.

@@ -11,11 +11,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from ...golden_model.cfpc import Lag
+from ...golden_model.cfpc.lag import Lag
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.files import atomic_write, check_target
-from ..report.output import make_folder, write_json
-from ..reproduce.statements import plain
+from ..report.output import as_json, make_folder, write_json
 from .picture import draw_run
 from .run import Connect, DivergenceError, Run, deviation, first_difference, run_on, trial_apart
 from .task import Task, rule_name
@@ -81,7 +80,7 @@ def run_task(
         except DivergenceError as error:
             facts["warnings"].append(f"not compared with {error}")
     facts |= _compared(task, runs)
-    report: dict[str, Any] = plain(facts)
+    report: dict[str, Any] = as_json(facts, digits=9)
     title = f"CFPC, {task.config.task.name}: {facts['rule']}, {trials} trials ({model})"
     draw_run(task, dict(reversed(runs.items())), model, out / "figure.png", title)
     _save(task, runs[model], out / "result.npz")

@@ -9,17 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from rich.console import Console
 
-from ...golden_model.cfpc import (
-    AdaptiveFilter,
-    AdaptiveFilterFixed,
-    AdaptiveFilterFloat,
-    CfpcConfig,
-    Course,
-    Trial,
-    run_trials,
-)
-from ...golden_model.cfpc.filter import rms
-from ...golden_model.cfpc.fixed_filter import Steps
+from ...golden_model.cfpc.config import CfpcConfig
+from ...golden_model.cfpc.filter import AdaptiveFilter, AdaptiveFilterFloat, Course, Trial, rms, run_trials
+from ...golden_model.cfpc.fixed_filter import AdaptiveFilterFixed, Steps
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.cfpc.words import Raw
 from ...golden_model.fixed import quantize

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ...golden_model.cfpc import CfpcConfig
 from ...golden_model.cfpc import robustness as robust
 from ...golden_model.cfpc import word_lengths as words
+from ...golden_model.cfpc.config import CfpcConfig
 from ...golden_model.cfpc.robustness import Change, Robustness, Verdict
 from ...golden_model.cfpc.word_lengths import WordLength
 from ...golden_model.fixed import Rounding

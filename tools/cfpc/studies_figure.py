@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
-from ...golden_model.cfpc import CfpcConfig
+from ...golden_model.cfpc.config import CfpcConfig
 from ...golden_model.cfpc.robustness import Robustness, Verdict
 from ...golden_model.cfpc.word_lengths import TOLERANCE, WordLength
 from ...golden_model.fixed import Rounding

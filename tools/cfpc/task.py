@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ...golden_model.cfpc import CfpcConfig, Problem, Stability, Trace, rule
+from ...golden_model.cfpc.config import CfpcConfig, Trace
 from ...golden_model.cfpc.filter import rms
+from ...golden_model.cfpc.learning import Problem, Stability, rule
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.files import FileError
 from ...golden_model.sections import ConfigError
-from ..cli.options import UserError
+from ..errors import UserError
 
 __all__ = ["Task", "rule_name"]
 

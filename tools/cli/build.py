@@ -33,9 +33,11 @@ def build(
     out: Annotated[
         Path | None, typer.Option(help="Folder; else build/ and the names of board and design.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="The one to place and route with.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="So many are tried, from 1 on.")] = 8,
-    baud: Annotated[int | None, typer.Option(min=9600, help="Of the UART; else the board's.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed to place and route with.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Seeds that are tried, from 1 on.")] = 8,
+    baud: Annotated[
+        int | None, typer.Option(min=9600, help="Bits a second of the UART; else the board's.")
+    ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Keep the netlist, and run a session over its pins (iCE40).")
     ] = False,

@@ -8,14 +8,15 @@ from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ...golden_model.cfpc import CfpcConfig
 from .cfpc_studies import robustness, word_lengths
-from .host import BaudOption, PortOption
-from .options import JsonOption, UserError, console, errors
+from .options import BaudOption, JsonOption, PortOption, console, errors
+
+if TYPE_CHECKING:
+    from ...golden_model.cfpc.config import CfpcConfig
 
 __all__ = ["cfpc_app"]
 
@@ -31,9 +32,6 @@ class TaskName(StrEnum):
 
     PURSUIT = "pursuit"
     BLINK = "blink"
-
-
-_CONFIGS = {TaskName.PURSUIT: CfpcConfig.make, TaskName.BLINK: CfpcConfig.blink}
 
 
 class CfpcModel(StrEnum):
@@ -66,6 +64,12 @@ OutOption = Annotated[Path, typer.Option(help="Folder for picture, result and re
 _TRIALS, _OUT, _BAUD = 50, Path("cfpc-output"), 1_000_000
 
 
+def _config_of(task: TaskName) -> CfpcConfig:
+    from ...golden_model.cfpc.config import CfpcConfig
+
+    return CfpcConfig.make() if task is TaskName.PURSUIT else CfpcConfig.blink()
+
+
 def _verb(name: TaskName, says: str) -> Callable[..., None]:
     """The command of a task."""
 
@@ -82,16 +86,18 @@ def _verb(name: TaskName, says: str) -> Callable[..., None]:
         out: OutOption = _OUT,
         as_json: JsonOption = False,
     ) -> None:
+        from ...golden_model.cfpc.config import CfpcConfig
         from ..cfpc.board import connect
         from ..cfpc.command import run_task
         from ..cfpc.run import DivergenceError
         from ..cfpc.task import Task
+        from ..errors import UserError
 
         if model is not CfpcModel.BOARD and (simulated or port is not None):
             raise UserError(f"--{'simulated' if simulated else 'port'}: only with --model board")
         if simulated and port is not None:
             raise UserError("--port and --simulated: one of them")
-        base = _CONFIGS[name]()
+        base = _config_of(name)
         configured = base if config is None else CfpcConfig.load(config, base)
         task = Task.of(configured, rule_of=rule, reference=reference, bases=bases)
         board = partial(connect, port=port, baud=baud, simulated=simulated, status=errors)
@@ -122,7 +128,7 @@ def config(
     task: Annotated[TaskName, typer.Argument(help="Which task's.")] = TaskName.PURSUIT,
 ) -> None:
     """Print a task's configuration (TOML), to start one's own from."""
-    print(_CONFIGS[task]().to_toml(), end="")
+    print(_config_of(task).to_toml(), end="")
 
 
 cfpc_app.command()(robustness)

@@ -5,21 +5,24 @@ from __future__ import annotations
 import json
 from itertools import groupby
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from ...golden_model.cfpc import CfpcConfig
 from .options import ConfigOption, JsonOption, console, errors
+
+if TYPE_CHECKING:
+    from ...golden_model.cfpc.config import CfpcConfig
 
 __all__ = ["robustness", "word_lengths"]
 
-TrialsOption = Annotated[int, typer.Option(min=1, max=100_000, help="Of each learning curve.")]
+TrialsOption = Annotated[int, typer.Option(min=1, max=100_000, help="Trials of each learning curve.")]
 OutOption = Annotated[Path | None, typer.Option(help="Folder for picture and numbers.")]
 
 
 def _load(config: Path | None) -> CfpcConfig:
+    from ...golden_model.cfpc.config import CfpcConfig
+
     return CfpcConfig.load(config) if config else CfpcConfig.make()
 
 
@@ -30,6 +33,8 @@ def robustness(
     as_json: JsonOption = False,
 ) -> None:
     """Plant and delay other than the forward model's: what each rule learns on-line, in float."""
+    from rich.table import Table
+
     from ...golden_model.cfpc.robustness import Verdict, reactive_limits
     from ..cfpc.studies import (
         describe_limits,
@@ -80,6 +85,8 @@ def word_lengths(
     as_json: JsonOption = False,
 ) -> None:
     """Largest deviation of a trial's error from float, by fraction bits of each word of the filter."""
+    from rich.table import Table
+
     from ..cfpc.studies import study_word_lengths, word_length_facts, word_length_rows
     from ..cfpc.studies_figure import draw_word_lengths
     from ..report.output import make_folder, write_json

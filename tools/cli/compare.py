@@ -3,33 +3,24 @@
 from __future__ import annotations
 
 import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ...golden_model.events import Events
-from ...sim.build.simulators import find_simulator
 from .options import (
     DEFAULT_SIMULATOR,
     ConfigOption,
     JsonOption,
     SimulatorOption,
-    UserError,
+    Site,
+    chosen_simulator,
     console,
     errors,
     load_config,
 )
 
-__all__ = ["Site", "compare"]
-
-
-class Site(StrEnum):
-    """The two recording sites."""
-
-    PN = "pn"
-    IO = "io"
+__all__ = ["compare"]
 
 
 def compare(
@@ -40,7 +31,7 @@ def compare(
     config: ConfigOption = None,
     simulator: SimulatorOption = DEFAULT_SIMULATOR,
     channel: Annotated[str | None, typer.Option(help="Channel of a recording to detect events in.")] = None,
-    rate: Annotated[float | None, typer.Option(help="Its sample rate in Hz.")] = None,
+    rate: Annotated[float | None, typer.Option(help="Sample rate of that recording in Hz.")] = None,
     lsb: Annotated[float | None, typer.Option(help="Value of one ADC count, if not in counts.")] = None,
     as_: Annotated[Site, typer.Option("--as", help="Which site its events belong to.")] = Site.IO,
     isi: Annotated[
@@ -50,21 +41,23 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Float, fixed and RTL side by side: bit-accuracy, behaviour, ranges, overflow, errors; HTML report."""
+    from ...golden_model.events import Events
     from ...golden_model.experiment.protocol import Protocol, usual_isi_s
     from ..compare.compare import compare_models
+    from ..compare.detect import RecordedChannel
     from ..compare.recorded_events import detect_all
+    from ..errors import UserError
     from ..report.output import make_folder
 
     if (channel is None) != (rate is None):
         raise UserError("--channel and --rate: a recording needs both, an events file neither")
-    chip, chosen = load_config(config), find_simulator(simulator.value)
+    chip, chosen = load_config(config), chosen_simulator(simulator)
     where = errors if as_json else console
     recorded = None
     if channel is not None and rate is not None:
         make_folder(out)
-        recorded = detect_all(
-            events, channel, rate, chip, as_pn=as_ is Site.PN, lsb=lsb, simulator=chosen, console=where
-        )
+        source = RecordedChannel.read(events, channel, rate, lsb)
+        recorded = detect_all(source, chip, as_pn=as_ is Site.PN, simulator=chosen, console=where)
         where.print(recorded.describe(), highlight=False)
     session = Events.load(events) if recorded is None else recorded.events
     report = compare_models(

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import asdict
+from contextlib import AbstractContextManager
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from ...golden_model.config import ChipConfig, ConfigError
-from ...golden_model.experiment.preparation import Preparation
-from ...golden_model.files import FileError
-from ..host.chip import Host, LinkError, Transport
-from ..host.parameters import Weights, word_format
-from ..models import paired_then_alone
-from ..report.output import check_files, progress_bar
-from .options import JsonOption, console, errors
+from .options import BaudOption, JsonOption, PortOption, console, errors
+
+if TYPE_CHECKING:
+    from ...golden_model.config import ChipConfig
+    from ...golden_model.experiment.preparation import Preparation
+    from ..host.chip import Host
 
 __all__ = ["host_app"]
 
@@ -27,10 +23,6 @@ host_app = typer.Typer(
     help="Talk to a chip: over a serial port, or simulated.", rich_markup_mode=None, no_args_is_help=True
 )
 
-PortOption = Annotated[
-    str | None, typer.Option("--port", help="Serial port; else the only USB one that there is.")
-]
-BaudOption = Annotated[int, typer.Option("--baud", min=9600, help="Bits a second of the serial port.")]
 SimulatedOption = Annotated[
     bool, typer.Option("--simulated", help="The chip's gateware in Verilator, with a virtual preparation.")
 ]
@@ -42,71 +34,55 @@ AloneOption = Annotated[int, typer.Option(min=0, help="Simulated: CS-alone trial
 ItiOption = Annotated[
     tuple[float, float], typer.Option(help="Simulated: shortest and longest interval from CS to CS, in s.")
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Simulated: of preparation and amplifier.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Simulated: seed of preparation and amplifier.")]
+
+
+class DesignOption(StrEnum):
+    """What `identify` looks for."""
+
+    CHIP = "chip"
+    CFPC = "cfpc"
+
+
 _BAUD = 1_000_000
 _PAIRED, _ALONE, _SEED = 10, 0, 1
 _ITI = (10.0, 15.0)
 
 
-@contextmanager
 def _connected(
     port: str | None,
     baud: int,
     simulated: bool,
     built: Path | None,
     trials: tuple[int, int, tuple[float, float], int] | None = None,
-) -> Iterator[tuple[Host, Preparation | None]]:
+) -> AbstractContextManager[tuple[Host, Preparation | None]]:
     """A host of a chip, and what it is connected to in the simulation."""
-    config = ChipConfig.load(built) if built else ChipConfig.make()
-    preparation = None
-    transport: Transport
-    if simulated:
-        if port is not None:
-            raise ConfigError("--port and --simulated: choose one")
-        from ...sim.loop.closed_loop import with_slowest_clock
-        from ...sim.loop.simulated_board import SimulatedBoard, electrodes_of
+    from ..host.connection import Connection, Trials, connected
 
-        config = with_slowest_clock(config)
-        electrodes, n_frames = None, None
-        if trials is not None:
-            paired, alone, iti_s, seed = trials
-            preparation = Preparation(config, paired_then_alone(paired, alone, iti_s=iti_s), seed)
-            electrodes, n_frames = electrodes_of(config, preparation, seed), preparation.n_frames
-        with errors.status("verilator: building the simulation (once for each configuration)"):
-            transport = SimulatedBoard(config, electrodes, n_frames=n_frames, baud=baud)
-    else:
-        from ..host.serial import SerialTransport, find_port
-
-        transport = SerialTransport(port or find_port(), baud)
-    host = Host(transport, config)
-    try:
-        yield host, preparation
-    finally:
-        host.close()
+    where = Connection(port, baud, simulated=simulated, config=built)
+    return connected(where, Trials(*trials) if trials else None, status=errors)
 
 
 @host_app.command()
 def identify(
+    design: Annotated[DesignOption, typer.Option(help="What the bitstream holds.")] = DesignOption.CHIP,
     port: PortOption = None,
     baud: BaudOption = _BAUD,
     simulated: SimulatedOption = False,
     config: BuiltOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what chip it is: version, configuration, geometry, clock."""
-    with _connected(port, baud, simulated, config) as (host, _):
-        found = host.identify()
-        known = found.digest == host.config.digest
+    """Say what chip it is, and whether its gateware is what this installation would build."""
+    from ..host.connection import Connection
+    from ..host.identification import identify as ask
+
+    where = Connection(port, baud, simulated=simulated, config=config)
+    identification = ask(where, design.value, status=errors)
     if as_json:
-        print(json.dumps(asdict(found) | {"config_is_known": known}, indent=2))
+        print(json.dumps(identification.facts(), indent=2))
         return
-    what = [name for name in ("recalibration", "bandpass") if getattr(found, name)]
-    whose = "" if known else " (not that of --config)"
-    _say(
-        f"microzone {found.version}, configuration {found.digest[:12]}{whose}: "
-        f"{found.circuits} microcircuits, {found.electrodes} electrodes, "
-        f"{' and '.join(what) or 'no recalibration'}, clock {found.clock_hz / 1e6:g} MHz"
-    )
+    for line in identification.describe():
+        _say(line)
 
 
 @host_app.command()
@@ -119,6 +95,8 @@ def load(
     config: BuiltOption = None,
 ) -> None:
     """Give a running chip other parameters: all that registers change, verified word by word."""
+    from ...golden_model.config import ChipConfig
+
     asked = ChipConfig.load(wanted)
     with _connected(port, baud, simulated, config) as (host, _):
         host.check_built()
@@ -137,6 +115,8 @@ def save(
     config: BuiltOption = None,
 ) -> None:
     """Save what the microcircuits have learnt: w, δp and δd."""
+    from ..report.output import check_files
+
     check_files([config], [out])
     with _connected(port, baud, simulated, config) as (host, _):
         host.check_built()
@@ -158,6 +138,9 @@ def restore(
     config: BuiltOption = None,
 ) -> None:
     """Give the microcircuits what they had learnt, verified; before the front end runs."""
+    from ...golden_model.files import FileError
+    from ..host.parameters import Weights
+
     weights = Weights.load(saved)
     with _connected(port, baud, simulated, config) as (host, _):
         host.check_built()
@@ -180,6 +163,11 @@ def registers(
     as_json: JsonOption = False,
 ) -> None:
     """Read registers by name: word, real value, fields."""
+    from rich.table import Table
+
+    from ..host.link import LinkError
+    from ..host.parameters import word_format
+
     with _connected(port, baud, simulated, config) as (host, _):
         host.check_built()
         chosen = [
@@ -207,7 +195,7 @@ def registers(
 def monitor(
     arm: Annotated[bool, typer.Option("--arm", help="Arm the stimulation, with heartbeats.")] = False,
     seconds: Annotated[
-        float | None, typer.Option(min=0, help="Of the chip's time; else until Ctrl-C.")
+        float | None, typer.Option(min=0, help="Seconds of the chip's time; else until Ctrl-C.")
     ] = None,
     port: PortOption = None,
     baud: BaudOption = _BAUD,
@@ -235,7 +223,7 @@ def record(
     out: Annotated[Path, typer.Option(help="Folder for events, result, configuration, report.")],
     seconds: Annotated[
         float | None,
-        typer.Option(min=0, help="Of the chip's time; else until Ctrl-C, or the simulation's end."),
+        typer.Option(min=0, help="Seconds of the chip's time; else until Ctrl-C, or the simulation's end."),
     ] = None,
     load: Annotated[
         Path | None, typer.Option("--load", help="Configuration (TOML) to load first; else that of --config.")
@@ -251,7 +239,9 @@ def record(
     as_json: JsonOption = False,
 ) -> None:
     """Arm a chip and record its session, so that `microzone compare` reads it back."""
+    from ...golden_model.config import ChipConfig, ConfigError
     from ..host.session import record_session
+    from ..report.output import progress_bar
 
     asked = ChipConfig.load(load) if load else None
     trials = (paired, cs_alone, iti, seed)

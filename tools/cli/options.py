@@ -1,40 +1,44 @@
-"""What the verbs of the command line share on their way in: options, consoles, the configuration."""
+"""What the verbs of the command line share on their way in: options, consoles, the configuration.
+
+The modules of this package load what a verb works with when the verb is called, not before: ``--help`` is
+printed at once.
+"""
 
 from __future__ import annotations
 
-import importlib.util
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
-from ...golden_model.config import ChipConfig
-from ...sim.build.simulators import SIMULATORS
+if TYPE_CHECKING:
+    from ...golden_model.config import ChipConfig
+    from ...sim.build.simulators import Simulator
 
 __all__ = [
+    "BENCH_NAMES",
+    "BLOCK_NAMES",
     "DEFAULT_SIMULATOR",
+    "BaudOption",
     "ConfigOption",
     "JsonOption",
     "Model",
+    "PortOption",
     "SchedulerOption",
     "SimulatorName",
     "SimulatorOption",
-    "UserError",
+    "Site",
     "WorkersOption",
+    "chosen_simulator",
     "console",
     "errors",
-    "lacking_inference",
     "load_config",
 ]
 
 console = Console(soft_wrap=True)
 errors = Console(stderr=True, soft_wrap=True)
-
-
-class UserError(Exception):
-    """A mistake of the user's; the message is one line."""
 
 
 class Model(StrEnum):
@@ -45,7 +49,20 @@ class Model(StrEnum):
     RTL = "rtl"
 
 
-SimulatorName = StrEnum("SimulatorName", {name.upper(): name for name in SIMULATORS})  # type: ignore[misc]
+class SimulatorName(StrEnum):
+    """Keys of ``sim.SIMULATORS``."""
+
+    VERILATOR = "verilator"
+    ICARUS = "icarus"
+    CXXRTL = "cxxrtl"
+
+
+class Site(StrEnum):
+    """The two recording sites."""
+
+    PN = "pn"
+    IO = "io"
+
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Configuration (TOML); else the default.")
@@ -59,18 +76,26 @@ WorkersOption = Annotated[
     int | None,
     typer.Option("--workers", min=0, help="Processes on this machine; else one a core; 0: none but this."),
 ]
-_INFERENCE = ("torch", "sbi", "zuko")
-DEFAULT_SIMULATOR = SimulatorName(next(iter(SIMULATORS)))
+PortOption = Annotated[
+    str | None, typer.Option("--port", help="Serial port; else the only USB one that there is.")
+]
+BaudOption = Annotated[int, typer.Option("--baud", min=9600, help="Bits a second of the serial port.")]
+DEFAULT_SIMULATOR = SimulatorName.VERILATOR
+BENCH_NAMES = ("microcircuit", "recalibration", "amplifier", "detection", "stimulation", "link", "cfpc")
+"""Keys of ``sim.blocks.BENCHES``."""
+BLOCK_NAMES = (*BENCH_NAMES, "chip")
+"""Keys of ``gateware.blocks.BLOCKS``."""
 
 
 def load_config(path: Path | None) -> ChipConfig:
     """The configuration of a file, or the default one."""
+    from ...golden_model.config import ChipConfig
+
     return ChipConfig.load(path) if path else ChipConfig.make()
 
 
-def lacking_inference() -> str | None:
-    """What is missing of the extra `inference` and how to install it, for a message; None if nothing is."""
-    missing = [name for name in _INFERENCE if importlib.util.find_spec(name) is None]
-    if not missing:
-        return None
-    return f"needs {', '.join(missing)}: make inference"
+def chosen_simulator(name: SimulatorName) -> Simulator:
+    """The simulator of that name; ToolError if it is not installed."""
+    from ...sim.build.simulators import find_simulator
+
+    return find_simulator(name.value)

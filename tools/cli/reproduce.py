@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from ...sim.build.simulators import find_simulator
 from .options import (
     DEFAULT_SIMULATOR,
     ConfigOption,
@@ -16,6 +15,7 @@ from .options import (
     SchedulerOption,
     SimulatorOption,
     WorkersOption,
+    chosen_simulator,
     console,
     errors,
     load_config,
@@ -38,11 +38,13 @@ def reproduce(
     sessions: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1_000_000, help="In place of each figure's own number; the paper's, where it has one."
+            min=1,
+            max=1_000_000,
+            help="Sessions of each figure; else its own number, the paper's where it has one.",
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Of the session that is shown, and the first of many.")
+        int, typer.Option(min=0, help="Seed of the session that is shown, and of the first of many.")
     ] = 1,
     config: ConfigOption = None,
     simulator: SimulatorOption = DEFAULT_SIMULATOR,
@@ -63,7 +65,7 @@ def reproduce(
     names, chip = chosen_figures(figures, where), load_config(config)
     needed = rtl and any(name in WITH_RTL for name in names)
     with cluster(scheduler, workers) as workforce:
-        simulated = find_simulator(simulator.value) if needed else None
+        simulated = chosen_simulator(simulator) if needed else None
         setting = Setting(chip, seed, sessions, simulated, workforce, errors)
         report = run(names, setting, out, where)
     if as_json:

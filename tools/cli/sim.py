@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from ...sim.build.simulators import CocotbSimulator, find_simulator
-from ..report.output import make_folder
 from .options import (
+    BENCH_NAMES,
     DEFAULT_SIMULATOR,
     SimulatorOption,
-    UserError,
+    chosen_simulator,
     console,
     errors,
 )
@@ -21,46 +20,74 @@ __all__ = ["sim"]
 
 
 def sim(
-    block: Annotated[str, typer.Argument(help="Which block's benches.")] = "microcircuit",
+    block: Annotated[
+        str, typer.Argument(help=f"Which block's benches: {', '.join(BENCH_NAMES)}.")
+    ] = "microcircuit",
     simulator: SimulatorOption = DEFAULT_SIMULATOR,
-    channels: Annotated[int, typer.Option(min=1, max=4096, help="Channels of the core.")] = 1,
+    channels: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Channels of the block, if it has them; else 1.")
+    ] = None,
     config: Annotated[
         str | None, typer.Option(help="Which of the benches' configurations; else the block's own.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the stimuli.")] = 1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the stimuli.")] = 1,
     steps: Annotated[int, typer.Option(min=20, help="Length of each scenario.")] = 1500,
     netlist: Annotated[
         str | None, typer.Option(help="After synthesis: ice40 or ecp5; microcircuit: bitstream, read back.")
     ] = None,
-    waves: Annotated[bool, typer.Option("--waves", help="Record VCD and GTKWave save files.")] = False,
+    waves: Annotated[
+        bool, typer.Option("--waves", help="Record VCD, and of the microcircuit GTKWave save files.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the waves.")] = Path("waves"),
+    listed: Annotated[bool, typer.Option("--list", help="List the blocks, and what each takes.")] = False,
 ) -> None:
     """Run the cocotb benches of a block."""
-    from ...sim.blocks import BLOCKS
+    from ...gateware.toolchain import ToolError
+    from ...sim.blocks import BENCHES
+    from ...sim.build.simulators import CocotbSimulator
+    from ..errors import UserError
+    from ..report.output import make_folder
 
-    if block not in BLOCKS:
-        raise UserError(f"block {block!r}: choose from {', '.join(BLOCKS)}")
-    if config is not None and config not in BLOCKS[block].configs:
-        raise UserError(f"configuration {config!r}: choose from {', '.join(BLOCKS[block].configs)}")
-    if netlist is not None and netlist not in BLOCKS[block].netlists:
-        raise UserError(f"netlist {netlist!r}: choose from {', '.join(BLOCKS[block].netlists)}")
-    chosen = find_simulator(simulator.value)
+    if listed:
+        console.print(_list(), highlight=False)
+        return
+    if block not in BENCHES:
+        raise UserError(f"block {block!r}: choose from {', '.join(BENCHES)}")
+    bench, chosen = BENCHES[block], chosen_simulator(simulator)
+    try:
+        bench.check(chosen, config_name=config, channels=channels, netlist=netlist, waves=waves)
+    except ToolError as error:  # it is here, but not for this bench: the user's choice
+        raise UserError(str(error)) from None
     if waves and not isinstance(chosen, CocotbSimulator):
         raise UserError(f"--waves: {chosen.name} records none, take another simulator")
     if waves:
         make_folder(out)
-    given = {"config_name": config, "netlist": netlist}
-    named = {name: value for name, value in given.items() if value is not None}
     with errors.status(f"{chosen.name}: building and running"):
-        BLOCKS[block].run(
+        bench.run(
             chosen,
-            **named,
+            config_name=config,
             channels=channels,
             seed=seed,
             steps=steps,
+            netlist=netlist,  # type: ignore[arg-type]  # one of `netlists`: `check` has looked
             waves=out if waves else None,
             report=lambda line: console.print(f"[green]passed[/] {line}", highlight=False),
         )
     if waves:
         made = sorted(out.glob("*.gtkw")) or sorted(out.glob("*.vcd"))
         console.print(f"waves in {out}: open with gtkwave {made[0]}", highlight=False)
+
+
+def _list() -> str:
+    """Each block, and what its benches take; the default configuration first."""
+    from ...sim.blocks import BENCHES
+
+    lines = []
+    for name, bench in BENCHES.items():
+        configs = [bench.default, *(known for known in bench.configs if known != bench.default)]
+        options = [f"--config {', '.join(configs)}"] if len(configs) > 1 else []
+        options += ["--channels"] if bench.takes_channels else []
+        options += ["--waves"] if bench.replays is not None else []
+        options += [f"--netlist {', '.join(bench.netlists)}", f"--simulator {', '.join(bench.simulators)}"]
+        lines += [f"{name}: {bench.block.summary}", f"    {'; '.join(options)}"]
+    return "\n".join(lines)

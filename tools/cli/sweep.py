@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from ..report.output import check_files
 from .options import ConfigOption, JsonOption, SchedulerOption, WorkersOption, console, errors, load_config
 
-if TYPE_CHECKING:
-    from ..sweep.table import Row
-
 __all__ = ["sweep"]
-
-_FEW = 500
-"""Sessions below which the Monte Carlo error hides what others would show."""
 
 
 def sweep(
@@ -29,9 +20,11 @@ def sweep(
     ] = "word-lengths",
     config: ConfigOption = None,
     sessions: Annotated[
-        int | None, typer.Option(min=2, max=1_000_000, help="Of each point; else the file's.")
+        int | None, typer.Option(min=2, max=1_000_000, help="Sessions of each point; else the file's.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of the first session; else the file's.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Seed of the first session; else the file's.")
+    ] = None,
     synthesis: Annotated[
         bool, typer.Option("--synthesis/--no-synthesis", help="Logic cells of each core.")
     ] = True,
@@ -41,8 +34,10 @@ def sweep(
 ) -> None:
     """Formats, parameters, detection quality: fixed against float on the same sessions, and logic cells."""
     from ..cluster import check_where
+    from ..report.output import check_files
     from ..sweep.run import run_sweep
     from ..sweep.spec import BUILT_IN, Spec
+    from ..sweep.text import print_report, print_rows
 
     check_where(scheduler, workers)
     asked = Spec.load(spec, sessions=sessions, seed=seed)
@@ -59,82 +54,6 @@ def sweep(
     if as_json:
         print(json.dumps(report, indent=2))
         return
-    _print_rows([row for row in rows if row.point.experiment not in report["together"]])
-    _print_report(report)
+    print_rows([row for row in rows if row.point.experiment not in report["together"]], console)
+    print_report(report, console)
     console.print(f"every point: {out / 'sweep.parquet'}   numbers: {out / 'report.json'}", highlight=False)
-
-
-def _print_rows(rows: Sequence[Row]) -> None:
-    """A line for each value of an experiment's formats: the furthest of all its conditions."""
-    from ..sweep.markdown import SHOWN, lines, refusals
-
-    table = Table(box=None, header_style="bold")
-    for title in ("experiment", "set to", "distance", "furthest in", "trials", "sessions", "cells"):
-        left = title in ("experiment", "set to", "furthest in")
-        table.add_column(title, justify="left" if left else "right", no_wrap=True)
-    found = lines(rows)
-    before = ""
-    for line in found:
-        distance, *others = line.cells()
-        colour = "green" if line.worst.within else "red"
-        name = "" if line.experiment == before else line.experiment
-        table.add_row(name, line.value, f"[{colour}]{distance}[/]", *others)
-        before = line.experiment
-    console.print(table)
-    plain = [line for line in found if not line.has_formats and line.worst.distance is not None]
-    if plain:
-        behaviour = Table(title="behaviour, fixed point", title_justify="left", box=None, header_style="bold")
-        for title in ("experiment", "set to", *SHOWN):
-            left = title in ("experiment", "set to")
-            behaviour.add_column(title, justify="left" if left else "right", no_wrap=True)
-        for line in plain:
-            behaviour.add_row(line.experiment, line.value, *line.behaviour())
-        console.print(behaviour)
-    for refusal in refusals(found):
-        console.print(refusal, highlight=False)
-    console.print(
-        "distance: how far behaviour may have shifted, in Monte Carlo standard errors of float; up to 1 it "
-        "does not show\ntrials, sessions: trials a session in which one model alone is in time, sessions "
-        "with such a trial; of several conditions, the one with the largest distance",
-        highlight=False,
-    )
-
-
-def _print_report(report: dict[str, Any]) -> None:
-    from ..sweep.markdown import TOGETHER
-
-    for name, found in report["smallest"].items():
-        formats = ", ".join(f"{field} {text}" for field, text in found["formats"].items())
-        console.print(f"smallest {name}: {formats}, {_cells(found['logic_cells'])} cells", highlight=False)
-    if report["together"]:
-        table = Table("", box=None, header_style="bold")
-        names = list(report["together"])
-        for name in names:
-            table.add_column(name, justify="right")
-        table.add_column("margin (bits)", justify="right")
-        sets = [report["together"][name] for name in names]
-        for field, margin in report["configured_margin_bits"].items():
-            table.add_row(field, *(each["formats"][field] for each in sets), f"{margin:+d}")
-        for title, key, form in TOGETHER:
-            table.add_row(title, *("" if each[key] is None else form.format(each[key]) for each in sets))
-        console.print(table)
-        proposed = report["together"]["proposed"]
-        if proposed["within"]:
-            verdict = f"[green]proposed[/]: the smallest formats and {report['margin_bits']} bits more"
-        else:
-            why = (
-                f"refused: {proposed['refused']}" if proposed["refused"] else "behaviour shifts all the same"
-            )
-            verdict = f"[red]not proposed[/]: with {report['margin_bits']} bits more than the smallest, {why}"
-        console.print(verdict, highlight=False)
-    if report["sessions"] < _FEW:
-        console.print(
-            f"[yellow]{report['sessions']} sessions a point are few[/]: narrower formats pass than with the "
-            "paper's 2,500"
-        )
-    for error in report["not_synthesised"]:
-        console.print(f"not synthesised: {error}", highlight=False)
-
-
-def _cells(count: int | None) -> str:
-    return "-" if count is None else f"{count:,}"

@@ -7,16 +7,11 @@ from typing import Annotated
 
 import typer
 
-from ...golden_model.cfpc import CfpcConfig
-from ...golden_model.config import ChipConfig
-from ...golden_model.files import atomic_write
-from ..report.output import check_files
 from .options import (
+    BLOCK_NAMES,
     ConfigOption,
-    UserError,
     console,
     errors,
-    load_config,
 )
 
 __all__ = ["verilog"]
@@ -24,38 +19,40 @@ __all__ = ["verilog"]
 
 def verilog(
     out: Annotated[Path, typer.Option(help="SystemVerilog file.")],
-    channels: Annotated[int, typer.Option(min=1, max=4096, help="Channels of the core.")] = 1,
-    whole_chip: Annotated[
-        bool, typer.Option("--chip", help="The whole chip, as its configuration has it.")
-    ] = False,
-    cfpc: Annotated[
-        bool, typer.Option("--cfpc", help="The CFPC filter, as its own configuration has it.")
-    ] = False,
+    block: Annotated[
+        str | None, typer.Argument(help=f"Which block: {', '.join(BLOCK_NAMES)}; else microcircuit.")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(min=1, max=4096, help="Channels of the block, if it has them; else 1.")
+    ] = None,
+    whole_chip: Annotated[bool, typer.Option("--chip", help="The same as the block `chip`.")] = False,
+    cfpc: Annotated[bool, typer.Option("--cfpc", help="The same as the block `cfpc`.")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Write the core as SystemVerilog, module `microcircuit`; or the module `chip`, or `cfpc`."""
-    from ...gateware.cfpc.filter import Cfpc
+    """Write a block as SystemVerilog, by default the core of the microcircuit."""
+    from ...gateware.blocks import BLOCKS
+    from ...golden_model.files import atomic_write
     from ...sim.build.kept_verilog import kept_verilog
-    from ...sim.loop.chip import chip_verilog
-    from ...sim.replay.replay import core_verilog
+    from ..errors import UserError
+    from ..report.output import check_files
 
-    if cfpc and whole_chip:
-        raise UserError("--chip and --cfpc: one of them")
-    if cfpc and channels != 1:
-        raise UserError("--channels and --cfpc: bases.count says how many synapses a filter has")
-    if whole_chip and channels != 1:
-        raise UserError("--channels and --chip: electrodes.pn and io say how many microcircuits a chip has")
-    filtering = CfpcConfig.load(config) if cfpc and config else CfpcConfig.make()
-    configured = ChipConfig.make() if cfpc else load_config(config)
+    named = [name for name, given in (("--chip", whole_chip), ("--cfpc", cfpc)) if given]
+    named = ([block] if block is not None else []) + named
+    if len(named) > 1:
+        raise UserError(f"{' and '.join(named)}: one of them")
+    asked = named[0] if named else "microcircuit"
+    name = asked.removeprefix("--")
+    if name not in BLOCKS:
+        raise UserError(f"block {name!r}: choose from {', '.join(BLOCKS)}")
+    chosen = BLOCKS[name]
+    if channels is not None and chosen.counted is not None:
+        raise UserError(f"--channels and {asked}: {chosen.counted}")
+    configured, count = chosen.config(config), channels or 1
     check_files([config], [out])
     with errors.status("writing"):
-        if cfpc:
-            text, what = kept_verilog(lambda: Cfpc(filtering), "cfpc"), "CFPC filter"
-        elif whole_chip:
-            text, what = chip_verilog(configured), "chip"
-        else:
-            text, what = core_verilog(configured, channels), f"{channels} channels"
+        text = kept_verilog(lambda: chosen.component(configured, count), chosen.module)
     with atomic_write(out) as file:
         file.write(text.encode())
-    digest = (filtering if cfpc else configured).digest
-    console.print(f"{what}, configuration {digest[:12]}: written to {out}", highlight=False)
+    what = f"{count} channels" if chosen.counted is None else chosen.summary
+    of = f"{what}, configuration {configured.digest[:12]}" if configured is not None else what
+    console.print(f"{of}: written to {out}", highlight=False)

@@ -74,7 +74,7 @@ def compare_models(
     seconds: dict[str, float] = {}
     began = time.perf_counter()
     with console.status(f"{simulator.name}: building the simulation (once for each configuration)"):
-        simulator.build(replay_design(config, 1))
+        simulator.build(replay_design(config, 1, compiled=simulator.compiles_programs))
     seconds["build"] = time.perf_counter() - began
     results: dict[str, Result] = {}
     for model in MODELS:

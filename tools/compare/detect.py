@@ -18,10 +18,11 @@ from ...golden_model.detection import (
     DetectorFixed,
     DetectorFloat,
     detection_score,
+    events_in_steps,
 )
-from ...golden_model.events import Steps
+from ...golden_model.events import Events, Steps
 from ...golden_model.files import FileError
-from ...golden_model.recordings.matlab import Recording, read_recording
+from ...golden_model.recordings.recording import Recording, read_recording
 from ...sim.build.simulators import Simulator
 
 __all__ = ["DETECTORS", "RecordedChannel", "describe_labels"]
@@ -100,6 +101,12 @@ class RecordedChannel:
         scale = -config.formats.detection_state.fraction_bits
         signals = {name: np.ldexp(raw, scale) for name, raw in words.items()}
         return Detections([np.flatnonzero(found["sent"][:, 0])], signals, words)
+
+    def events(self, at: Steps, config: ChipConfig, *, as_pn: bool) -> Events:
+        """Events at samples `at` in steps of the chip, as those of the PN, else of the IO."""
+        steps, n_steps = events_in_steps(at, self.samples.size, self.rate_hz, config)
+        none = steps[:0]
+        return Events(pn=steps if as_pn else none, io=none if as_pn else steps, n_steps=n_steps, samples=at)
 
     def facts(self, events: Steps, labels: npt.NDArray[Any] | None) -> dict[str, Any]:
         """Count and rate of the events, and hits and false alarms where there are labels."""

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from ...golden_model.config import ChipConfig
-from ...golden_model.detection import events_in_steps
 from ...golden_model.events import Events, Steps
 from ...golden_model.files import FileError
 from ...golden_model.precision.detection import DetectionPrecision, measure_detection
@@ -77,13 +75,10 @@ class RecordedEvents:
 
 
 def detect_all(
-    recording: Path,
-    channel: str,
-    rate_hz: float,
+    source: RecordedChannel,
     config: ChipConfig,
     *,
     as_pn: bool,
-    lsb: float | None,
     simulator: Simulator,
     console: Console,
 ) -> RecordedEvents:
@@ -91,16 +86,10 @@ def detect_all(
 
     Parameters
     ----------
-    recording : Path
-    channel : str
-        Its name.
-    rate_hz : float
-        Sample rate.
+    source : RecordedChannel
     config : ChipConfig
     as_pn : bool
         The events are those of the PN, with its settings; else of the IO.
-    lsb : float or None
-        Value of one ADC count, if samples are not in counts.
     simulator : Simulator
         Where the gateware runs.
     console : rich.console.Console
@@ -117,26 +106,19 @@ def detect_all(
     ToolError, BenchFailure
         From the simulation.
     """
-    source = RecordedChannel.read(recording, channel, rate_hz, lsb)
     settings = config.detection.pn if as_pn else config.detection.io
     length = source.samples.size
     try:
         with progress_bar("detect", length, console) as progress:
-            precision = measure_detection(source.samples, config, settings, rate_hz, progress=progress)
+            precision = measure_detection(source.samples, config, settings, source.rate_hz, progress=progress)
     except ValueError as error:
-        raise FileError(f"{recording}: channel {channel!r}: {error}") from None
+        raise FileError(f"{source.recording.path}: channel {source.name!r}: {error}") from None
     with progress_bar("rtl", length, console) as progress:
         found = source.detect_rtl(simulator, config, settings, progress=progress)
-    steps, n_steps = events_in_steps(precision.fixed, length, rate_hz, config)
-    none = steps[:0]
-    events = Events(
-        pn=steps if as_pn else none,
-        io=none if as_pn else steps,
-        n_steps=n_steps,
-        samples=precision.fixed,
-    )
+    events = source.events(precision.fixed, config, as_pn=as_pn)
     difference = _difference(precision.fixed, found.samples[0])
-    return RecordedEvents(f"{recording.name}, {channel}", events, precision, difference, length / rate_hz)
+    name = f"{source.recording.path.name}, {source.name}"
+    return RecordedEvents(name, events, precision, difference, length / source.rate_hz)
 
 
 def _difference(fixed: Steps, rtl: Steps) -> str | None:

@@ -20,14 +20,16 @@ import tomli_w
 from ...gateware.cfpc.map import CFPC_MAGIC, cfpc_register_map
 from ...gateware.link.frames import RecordKind
 from ...gateware.registers.map import WORD_BITS
-from ...golden_model.cfpc import AdaptiveFilter, CfpcConfig, FilterWords, LoopState, Trial
+from ...golden_model.cfpc.config import CfpcConfig
+from ...golden_model.cfpc.filter import AdaptiveFilter, Trial
+from ...golden_model.cfpc.loop import LoopState
 from ...golden_model.cfpc.stepped import close_by_steps
 from ...golden_model.cfpc.systems import Reals
-from ...golden_model.cfpc.words import Raw
+from ...golden_model.cfpc.words import FilterWords, Raw
 from ...golden_model.files import FileError, atomic_write
 from .link import HostLink, LinkError, Transport
 
-__all__ = ["CfpcBoard", "CfpcIdentity", "SavedWeights", "open_board"]
+__all__ = ["CfpcBoard", "CfpcIdentity", "CfpcLink", "SavedWeights", "open_board"]
 
 _UNSIGNED = (1 << WORD_BITS) - 1
 _STEP_BITS = 16
@@ -44,6 +46,8 @@ class CfpcIdentity:
         Of its gateware.
     digest : str
         ``CfpcConfig.digest`` of the configuration that it is built with.
+    identity : str
+        Of its gateware, see ``gateware.identity.identity_of``.
     synapses, inputs : int
         G, and basis words a step.
     clock_hz : int
@@ -51,9 +55,44 @@ class CfpcIdentity:
 
     version: str
     digest: str
+    identity: str
     synapses: int
     inputs: int
     clock_hz: int
+
+
+class CfpcLink(HostLink):
+    """The registers of a filter, over a transport; whatever it is built with.
+
+    Parameters
+    ----------
+    transport : Transport
+    config : CfpcConfig
+        Gives the registers of weights and steps. Any will do for block ``control``.
+    timeout_s, retries
+        See :class:`HostLink`.
+    """
+
+    magic, what, device = CFPC_MAGIC, "CFPC filter", "filter"
+
+    def __init__(
+        self, transport: Transport, config: CfpcConfig, *, timeout_s: float = 0.05, retries: int = 4
+    ) -> None:
+        words = FilterWords.of(config)
+        registers = cfpc_register_map(words.count, words.inputs)
+        super().__init__(transport, registers, timeout_s=timeout_s, retries=retries)
+
+    def identify(self) -> CfpcIdentity:
+        """What the filter is; LinkError as :meth:`HostLink.who_is_there`."""
+        version, digest, identity = self.who_is_there()
+        geometry = self.read_fields("control.GEOMETRY")
+        return CfpcIdentity(
+            version=version,
+            digest=digest,
+            identity=identity,
+            clock_hz=self.read("control.CLOCK_HZ"),
+            **geometry,
+        )
 
 
 class CfpcBoard(AdaptiveFilter):
@@ -89,21 +128,16 @@ class CfpcBoard(AdaptiveFilter):
         self, transport: Transport, config: CfpcConfig, *, timeout_s: float = 0.05, retries: int = 4
     ) -> None:
         self.config, self.words = config, FilterWords.of(config)
-        registers = cfpc_register_map(self.words.count, self.words.inputs)
-        self.link = _CfpcLink(transport, registers, timeout_s=timeout_s, retries=retries)
+        self.link = CfpcLink(transport, config, timeout_s=timeout_s, retries=retries)
         self.lost = 0
-        self.link.check_digest(self.identify().digest, config.digest)
+        self.link.check_digest(self.link.identify().digest, config.digest)
         self.steps = self.link.read("control.STEPS")
         self._frozen = bool(self.link.read_fields("control.CONTROL")["freeze"])
         self._control()
 
     def identify(self) -> CfpcIdentity:
         """What the filter is."""
-        version, digest = self.link.version_and_digest()
-        geometry = self.link.read_fields("control.GEOMETRY")
-        return CfpcIdentity(
-            version=version, digest=digest, clock_hz=self.link.read("control.CLOCK_HZ"), **geometry
-        )
+        return self.link.identify()
 
     # --- the filter -----------------------------------------------------------------------------
 
@@ -267,10 +301,6 @@ def open_board(config: CfpcConfig, port: str | None = None, baud: int = 1_000_00
         yield CfpcBoard(transport, config)
     finally:
         transport.close()
-
-
-class _CfpcLink(HostLink):
-    magic, what, device = CFPC_MAGIC, "CFPC filter", "filter"
 
 
 def _words(raw: Sequence[int]) -> list[int]:

@@ -17,6 +17,7 @@ from ...gateware.registers.map import register_map
 from ...gateware.stimulation.interlock import InterlockFault
 from ...golden_model.config import ChipConfig
 from ...golden_model.fixed import to_real
+from .faults import UnknownFault, fault_of
 from .link import HostLink, LinkError, Transport, runs
 from .parameters import (
     RegisterWord,
@@ -47,6 +48,8 @@ class Identity:
         Of its gateware.
     digest : str
         ``ChipConfig.digest`` of the configuration that it is built with.
+    identity : str
+        Of its gateware, see ``gateware.identity.identity_of``.
     circuits, electrodes : int
     recalibration, bandpass : bool
     clock_hz : int
@@ -54,6 +57,7 @@ class Identity:
 
     version: str
     digest: str
+    identity: str
     circuits: int
     electrodes: int
     recalibration: bool
@@ -114,13 +118,14 @@ class Host(HostLink):
         Raises
         ------
         LinkError
-            If nothing answers, or what answers is no microzone.
+            If nothing answers, what answers is no microzone, or it speaks another version of the protocol.
         """
-        version, digest = self.version_and_digest()
+        version, digest, identity = self.who_is_there()
         geometry = self.read_fields("control.GEOMETRY")
         return Identity(
             version=version,
             digest=digest,
+            identity=identity,
             circuits=geometry["circuits"],
             electrodes=geometry["electrodes"],
             recalibration=bool(geometry["recalibration"]),
@@ -138,10 +143,13 @@ class Host(HostLink):
         """Pulses of register COMMAND, by the names of its fields."""
         self.write_fields("control.COMMAND", **dict.fromkeys(names, 1))
 
-    def faults(self) -> tuple[InterlockFault, AmplifierFault]:
+    def faults(self) -> tuple[InterlockFault | UnknownFault, AmplifierFault | UnknownFault]:
         """What has stopped the stimulation, and the front end."""
         fields = self.read_fields("control.FAULT")
-        return InterlockFault(fields["stimulation"]), AmplifierFault(fields["amplifier"])
+        return (
+            fault_of(InterlockFault, fields["stimulation"]),
+            fault_of(AmplifierFault, fields["amplifier"]),
+        )
 
     def enable(self, on: bool = True) -> None:
         """Let the front end run, and wait until it does; LinkError if it does not come up."""

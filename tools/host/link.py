@@ -14,29 +14,44 @@ from typing import Protocol
 from ...gateware.link.frames import (
     ABORT,
     MAX_WORDS,
+    PROTOCOL,
     Decoder,
     Operation,
     Record,
     Reply,
     Request,
     Status,
+    UnknownCodeError,
     encode,
     parse_answer,
 )
 from ...gateware.registers.file import MAGIC
 from ...gateware.registers.map import Register, RegisterMap
 
-__all__ = ["HostLink", "LinkError", "Transport", "runs"]
+__all__ = ["HostLink", "LinkError", "RefusedError", "Transport", "runs"]
 
 _SEQUENCES = 256
 _WORD_BYTES = 4
-_DIGEST_WORDS = 8
+_DIGEST_WORDS, _IDENTITY_WORDS = 8, 2
 _QUEUE = 1 << 17
 """Records that wait for their reader at most; at the rate of a link of 1 Mbaud, those of 15 s."""
 
 
 class LinkError(Exception):
     """The link, or the chip at its other end, did not do what it should; the message is one line."""
+
+
+class RefusedError(LinkError):
+    """A request that was answered with a bad status.
+
+    Attributes
+    ----------
+    status : Status
+    """
+
+    def __init__(self, message: str, status: Status) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class Transport(Protocol):
@@ -167,21 +182,40 @@ class HostLink:
 
     # --- identity -------------------------------------------------------------------------------
 
-    def version_and_digest(self) -> tuple[str, str]:
-        """Version of the gateware, and digest of the configuration that it is built with.
+    def who_is_there(self) -> tuple[str, str, str]:
+        """Version of the gateware, digest of the configuration that it is built with, identity of both.
 
         Raises
         ------
         LinkError
-            If nothing answers, or what answers is something else.
+            If nothing answers, what answers is something else, or it speaks another version of the protocol.
         """
         self._join()
+        self._check_protocol()
         version = self.read_fields("control.VERSION")
-        words = self.read_many(self.register("control.CONFIG_HASH[0]").address, _DIGEST_WORDS)
         return (
             ".".join(str(version[part]) for part in ("major", "minor", "patch")),
-            "".join(f"{word:08x}" for word in words),
+            self._digits("control.CONFIG_HASH[0]", _DIGEST_WORDS),
+            self._digits("control.IDENTITY[0]", _IDENTITY_WORDS),
         )
+
+    def _check_protocol(self) -> None:
+        """LinkError unless the other side speaks the version of the protocol that this host does."""
+        try:
+            spoken = f"version {self.read('control.PROTOCOL')}"
+        except RefusedError as error:
+            if error.status is not Status.BAD_ADDRESS:
+                raise
+            spoken = "a version without number"
+        if spoken != f"version {PROTOCOL}":
+            raise LinkError(
+                f"the {self.device} speaks {spoken} of the link's protocol, this host version {PROTOCOL}: "
+                "build its bitstream again, or use the installation that it was built with"
+            )
+
+    def _digits(self, path: str, count: int) -> str:
+        """Hex digits in consecutive registers."""
+        return "".join(f"{word:08x}" for word in self.read_many(self.register(path).address, count))
 
     def check_digest(self, found: str, wanted: str) -> None:
         """LinkError unless the two digests of a configuration are the same."""
@@ -252,8 +286,9 @@ class HostLink:
                     if reply.status is not Status.OK:
                         known = self.registers.by_address.get(address)
                         where = known.path if known else f"address {address:#06x}"
-                        raise LinkError(
-                            f"{operation.name.lower()} of {count} words at {where}: {reply.status.name}"
+                        raise RefusedError(
+                            f"{operation.name.lower()} of {count} words at {where}: {reply.status.name}",
+                            reply.status,
                         )
                     if len(reply.words) == (count if operation is Operation.READ else 0):
                         return reply.words
@@ -266,6 +301,8 @@ class HostLink:
         for payload in self._decoder.feed(self.transport.read(timeout_s)):
             try:
                 answer = parse_answer(payload)
+            except UnknownCodeError as error:
+                raise LinkError(f"the {self.device} says what this host does not know: {error}") from None
             except ValueError:
                 self.malformed += 1
                 continue

@@ -16,6 +16,7 @@ from ...golden_model.config import ChipConfig
 from ...golden_model.events import Events, Recalibrations, Result, Steps
 from ...golden_model.fixed import to_real
 from ...golden_model.microcircuit import MicrocircuitFixed
+from .faults import UnknownFault, fault_of
 from .parameters import Weights, raw_word
 
 __all__ = ["BLANKED", "CR", "IO", "PN", "Recording", "State", "StepCount"]
@@ -64,15 +65,16 @@ class State:
     running: bool
     armed: bool
     train: bool
-    stimulation: InterlockFault
-    amplifier: AmplifierFault
+    stimulation: InterlockFault | UnknownFault
+    amplifier: AmplifierFault | UnknownFault
     chip: int
 
     @classmethod
     def of(cls, record: Record) -> State:
         running, armed, train = (bool(record.flags >> bit & 1) for bit in range(3))
-        faults = InterlockFault(record.data & 0xFF), AmplifierFault(record.data >> 8 & 7)
-        return cls(running, armed, train, *faults, record.index)
+        stimulation = fault_of(InterlockFault, record.data & 0xFF)
+        amplifier = fault_of(AmplifierFault, record.data >> 8 & 7)
+        return cls(running, armed, train, stimulation, amplifier, record.index)
 
     @property
     def faults(self) -> list[str]:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from ...golden_model.inference.behaviour import NAMES
 from ...golden_model.inference.simulations import Table
-from ..cli.options import UserError
+from ..errors import UserError
 from ..report.output import progress_bar
 from .averages import find_weights
 from .request import Method, Request

@@ -1,12 +1,13 @@
-"""Simulations of circuits by workers, kept in a folder in parts as they are finished."""
+"""Simulations of circuits by workers, kept in a folder in parts as they are finished.
+
+The name of a part-file says what was simulated and by which sources: what other sources have computed is
+passed over, and stays where it is.
+"""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,61 +16,20 @@ import numpy.typing as npt
 from rich.console import Console
 
 from ...golden_model.files import FileError
-from ...golden_model.inference import behaviour, circuits, parameters, simulations
 from ...golden_model.inference.behaviour import Experiment
 from ...golden_model.inference.circuits import CircuitSpace
-from ...golden_model.inference.simulations import Table, simulate
-from ..cli.options import UserError
-from ..cluster import cluster, fingerprint
+from ...golden_model.inference.simulations import Table
+from ...golden_model.provenance import provenance
+from ..cluster import cluster
 from ..report.output import progress_bar
+from .work import Part, simulate_part
 
-__all__ = ["Pieces", "Work", "version"]
+__all__ = ["Pieces", "Work"]
 
 Reals = npt.NDArray[np.float64]
 
 _CHUNK = 250
 """Simulations of a part: about a second of work."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Simulations that one worker does."""
-
-    space: CircuitSpace
-    experiment: Experiment
-    z: Reals
-    seeds: npt.NDArray[np.int64]
-    version: str
-
-    @property
-    def name(self) -> str:
-        """Of its file: the circuit, and a hash of all that the numbers depend on."""
-        circuit = self.space.circuit
-        digest = hashlib.sha256()
-        box = self.space.names, self.space.config.to_toml()
-        digest.update(repr((self.version, circuit, self.experiment, box)).encode())
-        digest.update(np.ascontiguousarray(self.z).tobytes() + np.ascontiguousarray(self.seeds).tobytes())
-        return f"{circuit.name}-{digest.hexdigest()[:20]}.npz"
-
-
-def _simulate(part: _Part) -> Table:
-    """On a worker, which may be on a machine with other sources."""
-    if version() != part.version:
-        raise UserError("a worker has another version of the inference's sources")
-    circuit = part.space.circuit
-    return simulate(
-        part.space, part.z, circuit.seeds(part.seeds), circuit.experiment(part.experiment, part.space.config),
-        variant=circuit.variant, event_driven=circuit.event_driven,
-    )  # fmt: skip
-
-
-@cache
-def version() -> str:
-    """Of everything that makes a simulation."""
-    digest = hashlib.sha256(fingerprint().encode())
-    for module in (behaviour, circuits, parameters, simulations):
-        digest.update(Path(str(module.__file__)).read_bytes())
-    return digest.hexdigest()
 
 
 Work = tuple[CircuitSpace, Reals, npt.NDArray[np.int64]]
@@ -93,11 +53,11 @@ class Pieces:
 
     def tables(self, label: str, work: Mapping[str, Work]) -> dict[str, Table]:
         """A table for each piece of work, by its key."""
-        parts: list[tuple[str, _Part]] = []
+        parts: list[tuple[str, Part]] = []
         for key, (space, z, seeds) in work.items():
             for start in range(0, len(z), _CHUNK):
                 rows = slice(start, start + _CHUNK)
-                part = _Part(space, self._experiment, z[rows], seeds[rows], version())
+                part = Part(space, self._experiment, z[rows], seeds[rows])
                 parts.append((key, part))
         finished = [self._load(part) for _, part in parts]
         missing = [index for index, table in enumerate(finished) if table is None]
@@ -107,7 +67,7 @@ class Pieces:
             advance(done)
             for index, table in self._map([parts[index][1] for index in missing]):
                 part = parts[missing[index]][1]
-                table.save(self._folder / part.name)
+                table.save(self._path(part))
                 finished[missing[index]] = table
                 done += len(part.z)
                 advance(done)
@@ -117,14 +77,18 @@ class Pieces:
             of.setdefault(key, []).append(whole)
         return {key: Table.join(tables) for key, tables in of.items()}
 
-    def _map(self, parts: Sequence[_Part]) -> Iterator[tuple[int, Table]]:
+    def _map(self, parts: Sequence[Part]) -> Iterator[tuple[int, Table]]:
         """Of the workers, which start when there is work for them."""
         if parts and self._run is None:
             self._run = self._stack.enter_context(cluster(*self._where))
-        return iter(self._run.map(_simulate, parts)) if parts else iter(())
+        return iter(self._run.map(simulate_part, parts)) if parts else iter(())
 
-    def _load(self, part: _Part) -> Table | None:
-        path = self._folder / part.name
+    def _path(self, part: Part) -> Path:
+        key = provenance(simulate_part).key(part.configuration)
+        return self._folder / f"{part.space.circuit.name}-{key[:20]}.npz"
+
+    def _load(self, part: Part) -> Table | None:
+        path = self._path(part)
         if not path.exists():
             return None
         try:

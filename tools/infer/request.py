@@ -18,7 +18,7 @@ from ...golden_model.events import Events, Result
 from ...golden_model.files import FileError
 from ...golden_model.inference.behaviour import NAMES, STATISTICS, Experiment, Variant, conditioned
 from ...golden_model.inference.parameters import PARAMETERS, ParameterSpace
-from ..cli.options import UserError, lacking_inference
+from ..errors import UserError, lacking_inference
 
 __all__ = ["Method", "Request", "Seen", "Wanted", "parse_limits", "read_seen"]
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from rich.console import Console
 
 from ...golden_model.files import atomic_write
+from ...golden_model.inference.parameters import WORDS
 from ...sim.build.simulators import Simulator
+from ..errors import UserError
 from ..report.output import as_json, write_json
 from .checks import check_rtl, choose, simulate_afresh, write_samples
 from .methods import answer
@@ -20,20 +23,48 @@ from .store import Simulations
 from .summary import summary
 from .words import narrowest, widths
 
-__all__ = ["run_inference"]
+__all__ = ["Checks", "run_inference"]
 
 _CONDITIONS = 3
 """Samples that word lengths have to hold with."""
 
 
+@dataclass(frozen=True)
+class Checks:
+    """What is made and tried of an answer.
+
+    Attributes
+    ----------
+    samples : int
+        Configurations to write.
+    words : tuple of str
+        Words whose narrowest width is looked for.
+    word_sessions : int
+        Sessions of each width with each of three samples.
+    simulated : int
+        Samples that are simulated afresh.
+    """
+
+    samples: int = 5
+    words: tuple[str, ...] = ()
+    word_sessions: int = 500
+    simulated: int = 400
+
+    @classmethod
+    def parse(cls, samples: int, words: str, word_sessions: int) -> Self:
+        """From names of words, separated by commas; UserError for one that there is not."""
+        names = tuple(name for name in words.split(",") if name)
+        for name in names:
+            if name not in WORDS:
+                raise UserError(f"--words {name}: choose from {', '.join(WORDS)}")
+        return cls(samples, names, word_sessions)
+
+
 def run_inference(
     request: Request,
     folder: Path,
+    checks: Checks,
     *,
-    samples: int = 5,
-    checked: int = 400,
-    words: tuple[str, ...] = (),
-    word_sessions: int = 500,
     simulator: Simulator | None = None,
     scheduler: str | None = None,
     workers: int | None = None,
@@ -48,14 +79,7 @@ def run_inference(
         Gets ``infer.json`` (what the simulations are of), ``parts/`` (the simulations), ``posterior.npz``,
         ``report.json``, ``pairs.png``, ``behaviour.png``, ``sample-1.toml`` and so on, and with ``npe``
         ``posterior.pt``.
-    samples : int
-        Configurations to write.
-    checked : int
-        Samples that are simulated afresh.
-    words : tuple of str
-        Words whose narrowest width is looked for.
-    word_sessions : int
-        Of each width with each of three samples.
+    checks : Checks
     simulator : Simulator, optional
         Where the first sample runs as gateware.
     scheduler, workers
@@ -78,10 +102,11 @@ def run_inference(
     with ExitStack() as stack:
         simulations = Simulations(folder, request, (scheduler, workers), status, stack)
         found = answer(request, simulations, status)
-        shown, fresh, refused = simulate_afresh(request, found, simulations, checked)
-        chosen = choose(request, found, simulations, samples)
+        shown, fresh, refused = simulate_afresh(request, found, simulations, checks.simulated)
+        chosen = choose(request, found, simulations, checks.samples)
         tried = {
-            name: widths(request, chosen[:_CONDITIONS], simulations, name, word_sessions) for name in words
+            name: widths(request, chosen[:_CONDITIONS], simulations, name, checks.word_sessions)
+            for name in checks.words
         }
     with atomic_write(folder / "posterior.npz") as file:
         np.savez_compressed(
@@ -107,7 +132,7 @@ def run_inference(
         "warnings": list(found.warnings),
         **summary(request, found),
         "behaviour": {each.wanted.name: each.facts() for each in shown},
-        "behaviour_samples": checked,
+        "behaviour_samples": checks.simulated,
         "behaviour_refused": refused,
         "samples": [
             {"file": path.name, **sample.facts(request.names, request.wanted)}
@@ -115,7 +140,7 @@ def run_inference(
         ],
     }
     passed = found.passed and bool(chosen) and all(each.within for each in shown) and not refused
-    if words:
+    if checks.words:
         report["words"] = {
             name: {"narrowest": narrowest(of), "widths": [width.facts() for width in of]}
             for name, of in tried.items()

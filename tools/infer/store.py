@@ -15,10 +15,12 @@ from ...golden_model.inference.behaviour import Variant
 from ...golden_model.inference.circuits import HEALTHY, Circuit, CircuitSpace
 from ...golden_model.inference.parameters import ParameterSpace
 from ...golden_model.inference.simulations import Table
-from ..report.output import as_json, make_folder, write_json
-from ..sweep.store import check_same
-from .parts import Pieces, version
+from ...golden_model.provenance import provenance
+from ..report.output import as_json, make_folder
+from ..sweep.store import Record
+from .parts import Pieces
 from .request import Request
+from .work import simulate_part
 
 __all__ = ["DRAWN", "FRESH", "RATED", "REFINED", "RTL", "WORDS", "Simulations"]
 
@@ -45,7 +47,7 @@ class Simulations:
     where : (str or None, int or None)
         Scheduler and workers of ``cluster``.
     status : rich.console.Console
-        For progress and for damaged files.
+        For progress, and for files that are damaged or of other sources.
     stack : ExitStack
         Ends the workers.
 
@@ -65,20 +67,17 @@ class Simulations:
     ) -> None:
         self._request = request
         asked = {
-            "version": version(),
             "parameters": {name: list(limits) for name, limits in request.space.limits.items()},
             "experiment": as_json(request.experiment),
             "variant": request.variant,
             "seed": request.seed,
             "config": request.config.model_dump(mode="json"),
         }
-        path = folder / _ASKED
-        if path.exists():
-            check_same(path, asked, "simulations of something else")
+        record = Record(folder / _ASKED, asked, "simulations of something else")
         for part in (folder, folder / "parts"):
             make_folder(part)
-        if not path.exists():
-            write_json(path, asked)
+        if outdated := record.computed_from("simulations", provenance(simulate_part)):
+            status.print(f"{folder}: simulations computed with {outdated}: computed anew", highlight=False)
         self._pieces = Pieces(folder / "parts", request.experiment, where, status, stack)
 
     def seeds(self, rows: Rows, session: int | Rows) -> Rows:

@@ -7,7 +7,8 @@ from typing import Any
 
 from ...golden_model.inference.circuits import HEALTHY
 from ...golden_model.inference.comparison import TARGETS
-from ..infer.parts import version
+from ...golden_model.provenance import provenance
+from ..infer.work import simulate_part
 from ..report.output import as_json
 from .study import Comparison
 
@@ -19,7 +20,7 @@ def report(comparison: Comparison) -> dict[str, Any]:
     asked = comparison.asked
     space = asked.space(HEALTHY)
     numbers = {
-        "version": version()[:12],
+        "version": provenance(simulate_part).key("")[:12],
         "wanted": asked.wanted,
         "limits": dict(zip(space.names, zip(space.low, space.high, strict=True), strict=True)),
         "draws": asked.draws,

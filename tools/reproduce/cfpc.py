@@ -13,7 +13,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ...golden_model.cfpc import RULES, Batch, CfpcConfig, Lag, Stability, rule
+from ...golden_model.cfpc.config import CfpcConfig
+from ...golden_model.cfpc.lag import Lag
+from ...golden_model.cfpc.learning import RULES, Batch, Stability, rule
 from ...golden_model.cfpc.systems import Reals
 from ..cfpc.picture import draw_signals, set_curve
 from ..cfpc.run import Run, deviation, first_difference, run_on

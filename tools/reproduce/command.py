@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...golden_model.files import atomic_write, check_target
-from ..cli.options import UserError, lacking_inference
+from ..errors import UserError, lacking_inference
 from ..report.output import make_folder, write_json
 from .biohybrid import figure_11, figure_12, figure_13
 from .cfpc import cfpc_3, cfpc_4

@@ -148,7 +148,7 @@ class Setting:
         if self.simulator is not None:
             models.append("rtl")
             with self.console.status(f"{label}: building the simulation (once for each configuration)"):
-                self.simulator.build(replay_design(config, 1))
+                self.simulator.build(replay_design(config, 1, compiled=self.simulator.compiles_programs))
         results: dict[str, Result] = {}
         heard: dict[str, Events] = dict.fromkeys(models, events)
         if masked:

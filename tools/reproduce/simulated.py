@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from ...golden_model.calibrate.calibration import Goals, solve
+from ...golden_model.calibrate.calibration import solve
+from ...golden_model.calibrate.goals import Goals
 from ...golden_model.calibrate.plasticity_events import PlasticityEvents, plasticity_events
 from ...golden_model.config import ChipConfig
 from ...golden_model.experiment.protocol import DetectionQuality, Protocol, Trial

@@ -18,7 +18,7 @@ from ...golden_model.experiment.preparation import Preparation
 from ...golden_model.experiment.protocol import Protocol
 from ...golden_model.files import FileError, atomic_write
 from ...golden_model.fixed import to_real
-from ...golden_model.recordings.matlab import read_recording
+from ...golden_model.recordings.recording import read_recording
 from ...sim.loop.chip import build_chip
 from ...sim.loop.chip_record import OUTPUTS, ChipRecord
 from ...sim.loop.closed_loop import ChipModel, run_closed_loop

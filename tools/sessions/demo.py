@@ -23,7 +23,7 @@ from ..compare.detect import RecordedChannel, describe_labels
 from ..models import paired_then_alone
 from ..report.output import make_folder
 
-__all__ = ["IO_DRIFT_HZ", "IoRecording", "run_demo"]
+__all__ = ["IO_DRIFT_HZ", "DemoSession", "IoRecording", "run_demo"]
 
 IO_DRIFT_HZ = (1.14, 1.74, 0.64)
 """Spontaneous IO rate at the start, at the end of the paired trials, and at the end: the paper's figure
@@ -76,29 +76,44 @@ class IoRecording:
         return steps, n_steps, facts
 
 
+@dataclass(frozen=True)
+class DemoSession:
+    """The session that the demo draws.
+
+    Attributes
+    ----------
+    paired : int or None
+        Paired trials; else 120, or the 190 of the paper's experiment where the IO rate drifts.
+    cs_alone : int
+        CS-alone trials after them.
+    seed : int
+        Of the synthetic detections.
+    recording : IoRecording or None
+        What stands for the spontaneous activity of the IO; else it is drawn.
+    adaptive : bool
+        Let the IO rate drift, and recalibrate; a configuration that is not calibrated is calibrated first,
+        from a training session.
+    """
+
+    paired: int | None = None
+    cs_alone: int = 180
+    seed: int = 1
+    recording: IoRecording | None = None
+    adaptive: bool = False
+
+
 def run_demo(
-    config: ChipConfig,
-    out: Path,
-    *,
-    paired: int | None,
-    cs_alone: int,
-    seed: int,
-    simulator: Simulator,
-    recording: IoRecording | None,
-    adaptive: bool,
-    console: Console,
+    config: ChipConfig, out: Path, session: DemoSession, *, simulator: Simulator, console: Console
 ) -> dict[str, Any]:
     """Draw the session, run and compare the models; returns the report of ``compare_models``.
-
-    `adaptive` calibrates the configuration from a training session first, unless it is calibrated, lets the
-    IO rate drift, and recalibrates. `paired` is 120 unless given, or the 190 of the paper's experiment where
-    it drifts.
 
     Raises
     ------
     FileError, ConfigError
         If the recording, or the number of trials, cannot be used.
     """
+    paired, cs_alone, seed = session.paired, session.cs_alone, session.seed
+    adaptive, recording = session.adaptive, session.recording
     if adaptive and recording is not None:
         raise ConfigError(
             "--adaptive and --io-recording: the rate of a recording cannot drift, take one of them"

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...golden_model.experiment.sessions import Sessions
-from .spec import Scenario
+from .scenario import Scenario
 
 __all__ = ["CONFIDENCE", "COURSE", "LAST_TRIALS", "MEASURES", "Shift", "course", "measures", "paired_shift"]
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from ...gateware.toolchain import ToolError, find_tool
+from ...gateware.toolchain import ToolError
 from ...golden_model.config import ChipConfig
 from ...golden_model.files import atomic_write
 from ...golden_model.fixed import QFormat
@@ -22,8 +22,9 @@ from .picture import draw_behaviour, draw_formats
 from .proposal import Candidate, Smallest, conditions, joined, smallest_formats
 from .spec import Point, Spec, with_settings
 from .store import Store, write_table
+from .synthesis import Synthesis, synthesise, tool_versions
 from .table import Row, as_table
-from .work import Synthesis, parts, simulate, synthesise
+from .work import parts, simulate
 
 __all__ = ["run_sweep"]
 
@@ -46,15 +47,15 @@ def run_sweep(
     base : ChipConfig
         What the points change.
     folder : Path
-        Gets ``sweep.json`` (what was asked for), ``parts/`` and ``synthesis/`` (what is finished, a file a
-        piece), ``sweep.parquet`` (a row a point), ``report.json`` and ``report.md``, pictures, and
-        ``proposal.toml`` where formats are proposed.
+        Gets ``sweep.json`` (what was asked for, and what it is computed from), ``parts/`` and ``synthesis/``
+        (what is finished, a file a piece), ``sweep.parquet`` (a row a point), ``report.json`` and
+        ``report.md``, pictures, and ``proposal.toml`` where formats are proposed.
     synthesis : bool
         Synthesise the core of each distinct set of formats.
     scheduler, workers
         Of ``cluster``.
     status : rich.console.Console
-        For progress and for damaged part-files.
+        For progress, and for part-files that are damaged or of other sources.
 
     Returns
     -------
@@ -72,12 +73,17 @@ def run_sweep(
     """
     points = spec.points(base)
     store = Store(folder, spec, base)
+    _tell(status, folder, "sessions", store.outdated)
+    if synthesis:
+        versions = tool_versions() if scheduler is None else {}
+        _tell(status, folder, "costs", store.expect_tools(versions))
     with ExitStack() as stack:
         pieces = _Pieces(store, range(spec.seed, spec.seed + spec.sessions), status, stack)
         pieces.where = (scheduler, workers)
         rows = pieces.rows(points, "sweep", synthesis)
         found = _smallest(spec, rows)
         candidates = _candidates(spec, base, found, pieces, synthesis) if found else []
+    store.remove_outdated()
     report = _report(spec, rows, found, candidates)
     with atomic_write(folder / "report.md") as file:
         file.write(as_markdown(rows, report).encode())
@@ -164,9 +170,6 @@ class _Pieces:
             if (known := self._store.cost(job)) is not None:
                 costs[key] = known
         missing = [job for key, job in jobs.items() if key not in costs]
-        if missing and self.where[0] is None:
-            for tool in ("yosys", "nextpnr-ice40"):
-                find_tool(tool)
         with progress_bar("synthesis", len(jobs), self._status, unit="cores") as advance:
             advance(len(costs))
             for index, cost in self._map(synthesise, missing):
@@ -179,6 +182,11 @@ class _Pieces:
         if errors and len(errors) == len(jobs):
             raise ToolError(errors[0])
         return costs
+
+
+def _tell(status: Console, folder: Path, kind: str, outdated: str) -> None:
+    if outdated:
+        status.print(f"{folder}: {kind} computed with {outdated}: computed anew", highlight=False)
 
 
 def _whole(finished: Iterable[Mapping[int, Any]], each: int) -> int:

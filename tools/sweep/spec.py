@@ -15,22 +15,16 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from ...golden_model.calibrate.calibration import calibrate
 from ...golden_model.config import ChipConfig, ConfigError, PrecisionWarning
 from ...golden_model.events import MAX_STEPS
-from ...golden_model.experiment.protocol import (
-    IO_QUALITY,
-    PN_QUALITY,
-    TRAINING,
-    DetectionQuality,
-    Protocol,
-    Trial,
-)
-from ..cli.options import UserError
+from ...golden_model.experiment.protocol import TRAINING
+from ..errors import UserError
+from .scenario import Scenario, Strict
 
-__all__ = ["BUILT_IN", "Axis", "Experiment", "Point", "Scenario", "Setting", "Spec", "with_settings"]
+__all__ = ["BUILT_IN", "Axis", "Experiment", "Point", "Setting", "Spec", "with_settings"]
 
 BUILT_IN = ("word-lengths", "detection")
 """Specifications that come along, by the names that stand for their files."""
@@ -43,61 +37,10 @@ Setting = Any
 """What a swept field is set to: a number, a text such as ``UQ(0,24)``, or a list where the field is one."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 Count = Annotated[int, Field(strict=True, ge=0)]
-Real = Annotated[float, Field(strict=True)]
 
 
-Trials = Annotated[int, Field(strict=True, ge=0, le=100_000)]
-
-
-class Scenario(_Strict):
-    """``protocol``: trials and detection quality of each session; else those of the paper's figure 10.
-
-    `masked`: a CR blanks the IO as the chip's own stimulation does.
-    """
-
-    paired: Trials = 120
-    unpaired: Trials = 0
-    cs_alone: Trials = 180
-    pn_tdr: Real = PN_QUALITY.tdr
-    pn_far_hz: Real = PN_QUALITY.far_hz
-    io_tdr: Real = IO_QUALITY.tdr
-    io_far_hz: Real = IO_QUALITY.far_hz
-    isi_s: Real = Protocol.isi_s
-    iti_s: tuple[Real, Real] = Protocol.iti_s
-    io_drift_hz: tuple[Real, ...] = ()
-    masked: Annotated[bool, Field(strict=True)] = False
-
-    @model_validator(mode="after")
-    def _check(self) -> Self:
-        if not self.training:
-            raise ValueError("paired, unpaired: both 0, needs a trial to learn from")
-        self.protocol()
-        return self
-
-    @property
-    def training(self) -> int:
-        """Trials with a US, which come first."""
-        return self.paired + self.unpaired
-
-    def protocol(self) -> Protocol:
-        """As the golden model has it."""
-        trials = (Trial.PAIRED,) * self.paired + (Trial.UNPAIRED,) * self.unpaired
-        return Protocol(
-            trials=trials + (Trial.CS_ALONE,) * self.cs_alone,
-            pn=DetectionQuality(self.pn_tdr, self.pn_far_hz, PN_QUALITY.window_s),
-            io=DetectionQuality(self.io_tdr, self.io_far_hz, IO_QUALITY.window_s),
-            isi_s=self.isi_s,
-            iti_s=self.iti_s,
-            io_drift_hz=self.io_drift_hz,
-        )
-
-
-class Axis(_Strict):
+class Axis(Strict):
     """``[[experiment.axis]]``: fields that move together, and the values that they take.
 
     A field is ``section.name`` of the configuration, or ``protocol.name``. One value is for all fields; a
@@ -132,7 +75,7 @@ class Axis(_Strict):
         return all(field.startswith("formats.") for field in self.fields)
 
 
-class Experiment(_Strict):
+class Experiment(Strict):
     """``[[experiment]]``: every combination of the values of its axes, on one kind of session.
 
     `recalibrate`: δp, δd and the coefficients come from a synthetic training session, and follow the IO rate.
@@ -141,7 +84,7 @@ class Experiment(_Strict):
     name: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
     axis: tuple[Axis, ...] = Field(min_length=1)
     protocol: Scenario = Scenario()
-    config: dict[str, dict[str, Any]] = {}
+    config: dict[str, dict[str, Any]] = Field(default_factory=dict)
     recalibrate: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
@@ -214,7 +157,7 @@ class Point:
         return ", ".join(f"{field} = {value}" for field, value in self.settings.items())
 
 
-class Spec(_Strict):
+class Spec(Strict):
     """A sweep.
 
     Attributes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +15,19 @@ import pyarrow.parquet as pq
 
 from ...golden_model.config import ChipConfig
 from ...golden_model.files import FileError, atomic_write
-from ..cluster import fingerprint
+from ...golden_model.provenance import Provenance, provenance
 from ..report.output import make_folder, write_json
 from .spec import Spec
-from .work import Part, Synthesis
+from .synthesis import Synthesis, synthesise
+from .work import Part, simulate
 
-__all__ = ["Store", "check_same", "write_table"]
+__all__ = ["Record", "Store", "write_table"]
 
 Columns = Mapping[str, npt.NDArray[Any]]
 
 _SPEC = "sweep.json"
-_KEY = b"microzone.point"
+_POINT, _KEY = b"microzone.point", b"microzone.key"
+"""In a part-file: whose sessions they are; that, and what they were computed from."""
 
 
 def write_table(path: Path, table: pa.Table) -> None:
@@ -34,7 +37,7 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 class Store:
-    """The folder of one sweep; a rerun finds there what is finished.
+    """The folder of one sweep; a rerun finds there what is finished, unless other sources computed it.
 
     Parameters
     ----------
@@ -44,27 +47,47 @@ class Store:
     base : ChipConfig
         What the points change.
 
+    Attributes
+    ----------
+    outdated : str
+        What the sessions in the folder were computed with, as against here; empty if it is the same.
+
     Raises
     ------
     FileError
-        If the folder holds another sweep, or one of another version of the golden model; the message names
-        the first difference.
+        If the folder holds another sweep; the message names the first difference.
     """
+
+    _costs_from: Provenance  # from expect_tools on
 
     def __init__(self, folder: Path, spec: Spec, base: ChipConfig) -> None:
         self.folder = folder
         asked = {
-            "version": fingerprint(),
             "spec": json.loads(spec.model_dump_json(exclude={"margin_bits"})),  # decides no number
             "config": base.model_dump(mode="json"),
         }
-        path = folder / _SPEC
-        if path.exists():
-            check_same(path, asked, "another sweep")
+        self._record = Record(folder / _SPEC, asked, "another sweep")
         for part in (folder, folder / "parts", folder / "synthesis"):
             make_folder(part)
-        if not path.exists():
-            write_json(path, asked)
+        self._sessions_from = provenance(simulate)
+        self._current: set[Path] = set()
+        self.outdated = self._record.computed_from("sessions", self._sessions_from)
+
+    def expect_tools(self, versions: Mapping[str, str]) -> str:
+        """Take only costs that these programs have made, by the sources that are here; before any cost.
+
+        Parameters
+        ----------
+        versions : mapping of str to str
+            Empty where the programs are those of a scheduler's workers: only such costs are taken then.
+
+        Returns
+        -------
+        str
+            What the costs in the folder were computed with, as against that; empty if it is the same.
+        """
+        self._costs_from = provenance(synthesise, tools=versions)
+        return self._record.computed_from("synthesis", self._costs_from)
 
     def load(self, part: Part) -> tuple[dict[str, npt.NDArray[Any]] | None, str]:
         """A finished part.
@@ -72,7 +95,8 @@ class Store:
         Returns
         -------
         (dict of str to ndarray or None, str)
-            The columns, or None where there is no part-file or it is damaged; why it is, else empty.
+            The columns, or None where there is no part-file, or it is outdated or damaged; what is damaged,
+            else empty.
         """
         path = self._part(part)
         if not path.exists():
@@ -83,19 +107,33 @@ class Store:
         except (OSError, pa.ArrowException) as error:
             return None, f"{path}: damaged ({' '.join(str(error).split())[:120]})"
         columns = {name: table.column(name).to_numpy() for name in table.column_names}
-        if (table.schema.metadata or {}).get(_KEY) != part.key.encode() or not np.array_equal(
+        written = table.schema.metadata or {}
+        if written.get(_POINT) != part.key.encode() or not np.array_equal(
             columns.get("seed", ()), part.seeds
         ):
             return None, f"{path}: not the sessions that its name says"
+        if written.get(_KEY) != self._sessions_from.key(part.key).encode():
+            return None, ""
+        self._current.add(path)
         return columns, ""
 
     def save(self, part: Part, columns: Columns) -> None:
         """Write a finished part."""
-        schema = pa.table(dict(columns)).replace_schema_metadata({_KEY: part.key.encode()})
-        write_table(self._part(part), schema)
+        written = {_POINT: part.key.encode(), _KEY: self._sessions_from.key(part.key).encode()}
+        write_table(self._part(part), pa.table(dict(columns)).replace_schema_metadata(written))
+        self._current.add(self._part(part))
+
+    def remove_outdated(self) -> None:
+        """Remove part-files of other sources that no part has replaced: of formats no longer proposed."""
+        for path in {*(self.folder / "parts").glob("*.parquet")} - self._current:
+            with suppress(OSError, pa.ArrowException):  # damaged: it says nothing
+                written = pq.read_schema(path).metadata or {}
+                point = written.get(_POINT, b"").decode()
+                if written.get(_KEY) != self._sessions_from.key(point).encode():
+                    path.unlink()
 
     def cost(self, job: Synthesis) -> dict[str, Any] | None:
-        """The cost of a core that was synthesised before; None if it was not."""
+        """The cost of a core, synthesised before by these sources and tools; None if it was not."""
         path = self._cost(job)
         try:
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -103,11 +141,11 @@ class Store:
             return None
         except ValueError as error:
             raise FileError(f"{path}: not JSON ({error}); remove it") from None
-        return found
+        return found if found.pop("key", None) == self._costs_from.key(job.key) else None
 
     def save_cost(self, job: Synthesis, cost: Mapping[str, Any]) -> None:
         """Keep the cost of a core."""
-        write_json(self._cost(job), dict(cost))
+        write_json(self._cost(job), {**cost, "key": self._costs_from.key(job.key)})
 
     def _part(self, part: Part) -> Path:
         return self.folder / "parts" / f"{part.key}-{part.seeds[0]:08d}.parquet"
@@ -116,17 +154,55 @@ class Store:
         return self.folder / "synthesis" / f"{job.key}.json"
 
 
-def check_same(path: Path, asked: Mapping[str, Any], other: str) -> None:
-    """FileError if a folder was asked for something else before; `other` is what it then holds."""
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"{path}: cannot be read ({error})") from None
-    for field, then, now in _differences("", before, dict(asked)):
-        raise FileError(
-            f"{path.parent}: holds {other}, with {field} = {_short(then)}, here {_short(now)}; "
-            "take another folder"
-        )
+class Record:
+    """A JSON file that says what its folder was asked for, and what its results were computed from.
+
+    Parameters
+    ----------
+    path : Path
+    asked : mapping
+    other : str
+        What the folder holds if it was asked for something else.
+
+    Raises
+    ------
+    FileError
+        If it was; the message names the first difference.
+    """
+
+    def __init__(self, path: Path, asked: Mapping[str, Any], other: str) -> None:
+        self._path, self._asked = path, dict(asked)
+        self._from: dict[str, Provenance] = {}
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            kinds = before.pop("computed_from", {})
+            self._from = {kind: Provenance(**facts) for kind, facts in kinds.items()}
+        except FileNotFoundError:
+            return
+        except (OSError, ValueError, TypeError, AttributeError) as error:
+            raise FileError(f"{path}: cannot be read ({error})") from None
+        for field, then, now in _differences("", before, self._asked):
+            raise FileError(
+                f"{path.parent}: holds {other}, with {field} = {_short(then)}, here {_short(now)}; "
+                "take another folder"
+            )
+
+    def computed_from(self, kind: str, now: Provenance) -> str:
+        """Note what results of a kind are computed from.
+
+        Returns
+        -------
+        str
+            What those of before were computed with, as against that, in words; empty if it is the same, or
+            there were none.
+        """
+        before = self._from.get(kind)
+        if before == now:
+            return ""
+        self._from[kind] = now
+        facts = {each: found.facts() for each, found in self._from.items()}
+        write_json(self._path, self._asked | {"computed_from": facts})
+        return before.difference(now) if before else ""
 
 
 def _differences(field: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:

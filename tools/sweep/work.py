@@ -1,11 +1,10 @@
-"""The pieces of a sweep that workers do: some sessions of a point, and the synthesis of a core."""
+"""The sessions of a sweep, in parts that workers do. Their numbers depend on what is imported here."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,21 +13,15 @@ from ...golden_model.config import ChipConfig
 from ...golden_model.experiment.engine import EngineModel
 from ...golden_model.experiment.sessions import ProtocolDraw, run_sessions
 from .behaviour import course, measures
-from .spec import Point, Scenario
+from .scenario import Scenario
 
-__all__ = ["Part", "Synthesis", "parts", "simulate", "synthesise"]
+if TYPE_CHECKING:
+    from .spec import Point
+
+__all__ = ["Part", "parts", "simulate"]
 
 CHUNK = 250
 """Sessions of a part: some 0.4 s of work."""
-_VALUES: dict[str, Any] = {
-    "trace": {"start", "end"},
-    "threshold": True,
-    "weight": True,
-    "plasticity": True,
-    "recalibration": {"alpha", "beta", "gamma"},
-    "calibration": True,
-}
-"""Fields of the configuration that are values of words: they change no word's width."""
 
 
 @dataclass(frozen=True)
@@ -88,37 +81,3 @@ def simulate(part: Part) -> dict[str, npt.NDArray[Any]]:
     for model, sessions in (("float", real), ("fixed", fixed)):
         columns |= {f"{model}_{name}": values for name, values in measures(sessions, scenario).items()}
     return columns | course(real, fixed)
-
-
-@dataclass(frozen=True)
-class Synthesis:
-    """A core to synthesise: one for all points that differ in the values of their words only."""
-
-    config: ChipConfig
-
-    @property
-    def key(self) -> str:
-        """Hash of all that the core depends on, but values."""
-        fields = self.config.model_dump(mode="json", exclude=_VALUES)
-        return hashlib.sha256(repr(fields).encode()).hexdigest()[:16]
-
-
-def synthesise(job: Synthesis) -> dict[str, Any]:
-    """Logic cells of a core on the iCE40 UP5K: the numbers of ``boards.synthesis``, or why there are none.
-
-    Returns
-    -------
-    dict
-        Fields of ``boards.synthesis.Cost`` and the versions of the tools; ``error`` alone where the core does
-        not fit, or misses the clock.
-    """
-    from dataclasses import asdict
-
-    from ...boards.family import ICE40
-    from ...boards.synthesis import microcircuit_cost
-    from ...gateware.toolchain import ToolError
-
-    try:
-        return asdict(microcircuit_cost(job.config)) | ICE40.versions()
-    except ToolError as error:
-        return {"error": str(error)}

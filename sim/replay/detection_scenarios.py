@@ -1,22 +1,17 @@
-"""The benches of the event detection: what ``microzone sim detection`` and the tests start."""
+"""What the benches of the event detection run: random, corner and changing scenarios, seeded."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
-from ...boards.family import FamilyName
 from ...golden_model.config import ChannelDetection, ChipConfig
 from ...golden_model.detection_parameters import DetectionParameters
-from ..build.netlist import again_netlist
-from ..build.simulators import CocotbSimulator, Design, Simulator
-from ..replay.detection_replay import DetectionScenario, DetectionWrite, detection_verilog, replay_detection
+from .detection_replay import DetectionScenario, DetectionWrite
 
-__all__ = ["DETECTION_CONFIGS", "DetectionSetup", "detection_scenarios", "run_detection"]
+__all__ = ["DETECTION_CONFIGS", "DetectionSetup", "detection_scenarios"]
 
 _RATE_HZ = 25000.0
 
@@ -158,69 +153,3 @@ def _writes(parameters: DetectionParameters, rng: np.random.Generator, frames: i
         frame, electrode = int(rng.integers(frames)), int(rng.integers(parameters.electrodes))
         writes.append(DetectionWrite(frame, electrode, row, word))
     return sorted(writes, key=lambda write: write.frame)
-
-
-def run_detection(
-    simulator: Simulator,
-    *,
-    channels: int = 2,
-    config_name: str = "bandpass",
-    seed: int = 1,
-    steps: int = 600,
-    waves: Path | None = None,
-    netlist: FamilyName | None = None,
-    report: Callable[[str], None] = lambda line: None,
-) -> None:
-    """The cocotb benches of the event detection on one build of the block.
-
-    Parameters
-    ----------
-    simulator : Simulator
-    channels : int
-        Electrodes.
-    config_name : str
-        A key of :data:`DETECTION_CONFIGS`.
-    seed : int
-        Of the stimuli.
-    steps : int
-        Frames of each replayed scenario.
-    waves : Path, optional
-        Folder for a VCD of each replayed scenario.
-    netlist : {"ice40", "ecp5"}, optional
-        Run the block as synthesised for this family.
-    report : callable
-        Told the name of each bench that passed.
-
-    Raises
-    ------
-    BenchFailure
-        At the first difference; the message has the seed and the command to repeat it.
-    ToolError
-        If the simulator is missing, fails, or runs no cocotb.
-    """
-    again = (
-        f"microzone sim detection --simulator {simulator.name} --channels {channels} --config {config_name} "
-        f"--seed {seed} --steps {steps}{again_netlist(netlist)}"
-    )
-    setup = DETECTION_CONFIGS[config_name]
-    if isinstance(simulator, CocotbSimulator):
-        text = detection_verilog(setup.config, setup.settings(channels), setup.rate_hz, netlist=netlist)
-        with tempfile.TemporaryDirectory(prefix="microzone-") as folder:
-            simulator.run(
-                Design({"detection.sv": text}, "detection"),
-                "microzone.sim.benches.detection",
-                Path(folder),
-                seed=seed,
-                environment={
-                    "MICROZONE_CONFIG": config_name,
-                    "MICROZONE_CHANNELS": str(channels),
-                    "MICROZONE_AGAIN": again,
-                },
-            )
-        report("ports: order, gaps, back-pressure, access, faults, reset")
-    for scenario in detection_scenarios(config_name, channels, seed, frames=steps):
-        vcd = waves / f"{scenario.name}.vcd" if waves else None
-        replay_detection(
-            replace(scenario, again=again), simulator, full=True, check=True, waves=vcd, netlist=netlist
-        )
-        report(f"{scenario.name}: {steps} frames equal in every signal")

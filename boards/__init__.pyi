@@ -1,0 +1,10 @@
+from .board import BOARDS as BOARDS
+from .board import Board as Board
+from .build import BuildReport as BuildReport
+from .designs import DESIGNS as DESIGNS
+from .designs import Design as Design
+from .designs import design_of as design_of
+from .flash import find_programmer as find_programmer
+from .flow import DoesNotFit as DoesNotFit
+from .top import CfpcTop as CfpcTop
+from .top import Top as Top

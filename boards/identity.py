@@ -1,0 +1,47 @@
+"""Who the bitstreams are that this installation builds, without building them."""
+
+from __future__ import annotations
+
+from ..gateware.identity import identity_of
+from ..golden_model.config import ConfigError
+from .board import BOARDS, Board
+from .designs import Configuration, design_of
+
+__all__ = ["board_identities", "board_identity"]
+
+
+def board_identity(board: Board, config: Configuration, baud: int) -> str:
+    """What the design on a board says of itself: the digest of all that is synthesised, pads and UART too.
+
+    Parameters
+    ----------
+    board : Board
+    config : ChipConfig or CfpcConfig
+    baud : int
+        Bits a second of the UART.
+
+    Raises
+    ------
+    ConfigError, ValueError
+        If the configuration is not for this board, or its clock cannot make the baud rate.
+    """
+    design = design_of(config)
+    design.check(board, config)
+    plan = board.platform().prepare(design.top(config, baud), "top", emit_src=False)
+    return identity_of(plan.files["top.il"])
+
+
+def board_identities(config: Configuration, baud: int) -> dict[str, str]:
+    """Of every board that a configuration is for, by its name.
+
+    Those that differ only in the size of their FPGA are synthesised from the same, and have one entry.
+    """
+    found = {}
+    for name, board in BOARDS.items():
+        if "-" in name:
+            continue
+        try:
+            found[name] = board_identity(board, config, baud)
+        except ConfigError:  # for another clock, or more amplifier chips than it has wires for
+            continue
+    return found

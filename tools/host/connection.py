@@ -1,0 +1,113 @@
+"""Opening a chip: at a serial port, or its gateware in simulation with a virtual preparation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from ...golden_model.config import ChipConfig, ConfigError
+from ...golden_model.experiment.preparation import Preparation
+from ..models import paired_then_alone
+from .chip import Host
+from .link import Transport
+
+__all__ = ["Connection", "Trials", "connected"]
+
+
+@dataclass(frozen=True)
+class Connection:
+    """Where a chip is.
+
+    Attributes
+    ----------
+    port : str or None
+        Serial port; else the only USB one that there is.
+    baud : int
+        Bits a second.
+    simulated : bool
+        Its gateware in Verilator, in place of a port.
+    config : Path or None
+        The TOML that came with its bitstream; else the default configuration.
+    """
+
+    port: str | None = None
+    baud: int = 1_000_000
+    simulated: bool = False
+    config: Path | None = None
+
+
+@dataclass(frozen=True)
+class Trials:
+    """What the virtual preparation of a simulated chip is put through.
+
+    Attributes
+    ----------
+    paired, cs_alone : int
+        Trials of each kind, in this order.
+    iti_s : (float, float)
+        Shortest and longest interval from CS to CS, in s.
+    seed : int
+        Of preparation and amplifier.
+    """
+
+    paired: int = 10
+    cs_alone: int = 0
+    iti_s: tuple[float, float] = (10.0, 15.0)
+    seed: int = 1
+
+
+@contextmanager
+def connected(
+    where: Connection, trials: Trials | None = None, *, status: Console | None = None
+) -> Iterator[tuple[Host, Preparation | None]]:
+    """A host of a chip, and the preparation that the chip is connected to in simulation.
+
+    Parameters
+    ----------
+    where : Connection
+    trials : Trials, optional
+        Of the preparation of a simulated chip; without them it has none.
+    status : rich.console.Console, optional
+        Told while a simulation is being built.
+
+    Raises
+    ------
+    ConfigError, FileError
+        If the configuration cannot be used, or both a port and a simulation are asked for.
+    LinkError
+        If the port cannot be opened.
+    ToolError
+        If the simulation cannot be built.
+    """
+    config = ChipConfig.load(where.config) if where.config else ChipConfig.make()
+    preparation = None
+    transport: Transport
+    if where.simulated:
+        if where.port is not None:
+            raise ConfigError("--port and --simulated: choose one")
+        from ...sim.loop.closed_loop import with_slowest_clock
+        from ...sim.loop.simulated_board import SimulatedBoard, electrodes_of
+
+        config = with_slowest_clock(config)
+        electrodes, n_frames = None, None
+        if trials is not None:
+            protocol = paired_then_alone(trials.paired, trials.cs_alone, iti_s=trials.iti_s)
+            preparation = Preparation(config, protocol, trials.seed)
+            electrodes, n_frames = electrodes_of(config, preparation, trials.seed), preparation.n_frames
+        with (status or Console(quiet=True)).status(
+            "verilator: building the simulation (once for each configuration)"
+        ):
+            transport = SimulatedBoard(config, electrodes, n_frames=n_frames, baud=where.baud)
+    else:
+        from .serial import SerialTransport, find_port
+
+        transport = SerialTransport(where.port or find_port(), where.baud)
+    host = Host(transport, config)
+    try:
+        yield host, preparation
+    finally:
+        host.close()
