@@ -10,7 +10,7 @@ from typing import Any
 from ..golden_model.calibrate.default import calibrated_config
 from ..golden_model.config import ChipConfig
 from . import icebreaker, orangecrab, ulx3s
-from .flow import ECP5, ICE40, Family
+from .family import ECP5, ICE40, Family
 from .pins import Wire, wires
 
 __all__ = ["BOARDS", "Board", "calibrated_config"]
@@ -67,6 +67,11 @@ class Board:
             electrodes={"pn": tuple(range(circuits)), "io": tuple(range(circuits, 2 * circuits))},
         )
 
+    def clock_port(self) -> str:
+        """Where the oscillator goes into the top module."""
+        platform = self.platform()
+        return str(platform.request(platform.default_clk, dir="-").io.name)
+
     def wires(self) -> list[Wire]:
         """Every pin that the chip uses."""
         return wires(self.platform(), self.chips)
@@ -78,7 +83,7 @@ def _icebreaker() -> Board:
         title="iCEBreaker, iCE40 UP5K",
         platform=icebreaker.icebreaker,
         family=ICE40,
-        clock_hz=12e6,
+        clock_hz=ICE40.clock_hz,
         label=icebreaker.label,
         programmers=(("iceprog",), ("openFPGALoader", "-b", "ice40_generic", "-f")),
     )
@@ -90,7 +95,7 @@ def _ulx3s(name: str, variant: str) -> Board:
         title=f"ULX3S, ECP5 LFE5U-{variant.upper()}",
         platform=partial(ulx3s.ulx3s, variant),
         family=ECP5,
-        clock_hz=25e6,
+        clock_hz=ECP5.clock_hz,
         label=ulx3s.label,
         programmers=(("openFPGALoader", "-b", "ulx3s", "-f"), ("fujprog", "-j", "flash")),
     )

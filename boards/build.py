@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ..gateware.toolchain import ToolError, find_tool, tool_version, without_collisions
+from ..gateware.toolchain import ToolError, find_tool, run_tool
 from ..golden_model.config import ConfigError
 from ..golden_model.files import atomic_write, check_target
 from .board import Board
 from .designs import Configuration, design_of
-from .flow import DoesNotFit, Placed, Use, cells, place, preparation, run_tool
+from .family import synthesise
+from .flow import DoesNotFit, Placed, Use, place
 from .identity import board_identity
 
 __all__ = ["SEEDS", "BuildReport", "build", "with_dfu_suffix"]
@@ -53,6 +54,9 @@ class BuildReport:
         What each seed tried came to.
     bitstream, sha256 : str
         File beside the report, and its checksum.
+    netlist : dict of str to str
+        Checksums of what one run of Yosys has written: ``json``, which nextpnr has read, and ``v``, the same
+        as Verilog, which a simulator runs.
     tools : dict
         Versions.
     """
@@ -74,6 +78,7 @@ class BuildReport:
     seeds_mhz: dict[int, float]
     bitstream: str
     sha256: str
+    netlist: dict[str, str]
     tools: dict[str, str]
 
 
@@ -84,6 +89,7 @@ def build(
     *,
     seeds: Sequence[int] = SEEDS,
     baud: int | None = None,
+    keep_netlist: bool = False,
     progress: Tell = lambda line: None,
 ) -> BuildReport:
     """Make the bitstream of a board; ``out`` gets it, ``config.toml`` and ``report.json``, or nothing.
@@ -99,6 +105,8 @@ def build(
         Of nextpnr, tried until one meets the board's clock. Equal seeds give equal bitstreams.
     baud : int, optional
         Of the UART; else the board's.
+    keep_netlist : bool
+        ``out`` gets the netlist too, in both forms.
     progress : callable
         Is told in a line what is being done.
 
@@ -127,35 +135,27 @@ def build(
     for name in ("config.toml", "report.json"):
         check_target(out / name)
     family = board.family
-    tools = {name: tool_version(find_tool(name)) for name in ("yosys", family.nextpnr)}
+    tools = family.versions()
 
     with tempfile.TemporaryDirectory(prefix="microzone-") as name:
         folder = Path(name)
         progress("Amaranth: elaborating")
-        # Amaranth's own commands; without its names of source lines, equal hardware is equal text.
+        # Pads and constraints are Amaranth's. Without names of source lines, equal hardware is equal text.
         identity = board_identity(board, config, baud)
-        plan = board.platform().prepare(
-            design.top(config, baud, identity),
-            "top",
-            emit_src=False,
-            synth_opts=family.options,
-            script_after_read=preparation(family, board.clock_hz),
-            script_after_synth="tee -q -o cells.json stat -json",
-        )
-        plan.files["top.il"] = without_collisions(plan.files["top.il"])
+        plan = board.platform().prepare(design.top(config, baud, identity), "top", emit_src=False)
         plan.extract(folder)
-        synthesis, placing, packing, *_ = json.loads(plan.files["build_top.json"])["commands"]
+        _, placing, packing, *_ = json.loads(plan.files["build_top.json"])["commands"]
         find_tool(packing[0])
         progress(f"yosys {tools['yosys']}: synthesis; a YoWASP tool takes a minute more on its first call")
-        run_tool(synthesis[0], synthesis[1:], folder)
-        luts, flip_flops = cells(family, folder / "cells.json")
+        made = synthesise(family, plan.files["top.il"], folder, clock_hz=board.clock_hz, pads=True)
+        netlist = {"json": made.json.read_bytes(), "v": made.verilog.read_bytes()}
 
         tried: dict[int, float] = {}
         placed = _sweep(board, folder, placing[1:], seeds, tried, progress)
         progress(f"{packing[0]}: packing")
         run_tool(packing[0], packing[1:], folder)
-        made = next(path for path in (folder / "top.bin", folder / "top.bit") if path.exists())
-        bitstream, suffix = made.read_bytes(), made.suffix
+        packed = next(path for path in (folder / "top.bin", folder / "top.bit") if path.exists())
+        bitstream, suffix = packed.read_bytes(), packed.suffix
     if board.dfu is not None:
         bitstream, suffix = with_dfu_suffix(bitstream, *board.dfu), ".dfu"
     report = BuildReport(
@@ -165,8 +165,8 @@ def build(
         config_digest=config.digest,
         identity=identity,
         baud=baud,
-        luts=luts,
-        flip_flops=flip_flops,
+        luts=made.luts,
+        flip_flops=made.flip_flops,
         logic_cells=placed.logic_cells,
         dsps=placed.dsps,
         rams=placed.rams,
@@ -175,7 +175,8 @@ def build(
         seed=placed.seed,
         seeds_mhz=tried,
         bitstream=f"{board.name}{design.suffix}{suffix}",
-        sha256=hashlib.sha256(bitstream).hexdigest(),
+        sha256=_sha256(bitstream),
+        netlist={kind: _sha256(content) for kind, content in netlist.items()},
         tools=tools,
     )
     written = {
@@ -183,10 +184,16 @@ def build(
         "config.toml": config.to_toml().encode(),
         "report.json": (json.dumps(asdict(report), indent=2) + "\n").encode(),
     }
+    if keep_netlist:
+        written |= {f"{board.name}{design.suffix}.{kind}": content for kind, content in netlist.items()}
     for file_name, content in written.items():
         with atomic_write(out / file_name) as file:
             file.write(content)
     return report
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _sweep(

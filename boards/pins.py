@@ -32,12 +32,18 @@ class Wire:
         Connector and its pin, such as ``pmod_0:1``; empty for what is soldered to the board.
     pin : str
         Of the FPGA's package.
+    port : str
+        Of the top module.
+    inverted : bool
+        Low is one.
     """
 
     signal: str
     direction: str
     place: str
     pin: str
+    port: str
+    inverted: bool
 
 
 def chip_resources(
@@ -130,4 +136,6 @@ def _wires(platform: Any, name: str, number: int) -> Iterator[Wire]:
         if name == "uart" and not signal.endswith((" rx", " tx")):
             continue
         for place, pin in zip(pins.names, port.io.metadata, strict=True):
-            yield Wire(signal.replace("_", " "), pins.dir, place if ":" in place else "", pin.name)
+            where = place if ":" in place else ""
+            (inverted,) = port.invert  # a pin a port
+            yield Wire(signal.replace("_", " "), pins.dir, where, pin.name, port.io.name, inverted)

@@ -20,10 +20,11 @@ from amaranth.lib.wiring import In, Out
 from ..gateware.blocks import BLOCKS, Block
 from ..gateware.component import Component
 from ..gateware.step_timer import StepTimer
-from ..gateware.toolchain import ToolError, to_rtlil, without_collisions
+from ..gateware.toolchain import ToolError, to_rtlil
 from ..golden_model.config import ChipConfig, ConfigError
 from .board import calibrated_config
-from .flow import ICE40, DoesNotFit, place, preparation, run_tool
+from .family import ICE40, synthesise
+from .flow import DoesNotFit, place
 
 __all__ = [
     "Cost",
@@ -37,7 +38,7 @@ __all__ = [
 
 _UNCONNECTED = ("commit", "recalibrated", "detected", "delivered")
 
-CLOCK_HZ = 12e6
+CLOCK_HZ = ICE40.clock_hz
 """The oscillator of the iCEBreaker."""
 
 
@@ -167,11 +168,7 @@ def synthesise_up5k(top: FewPins, *, dsp: bool = True, seed: int = 1) -> Cost:
     """
     with tempfile.TemporaryDirectory(prefix="microzone-") as name:
         folder = Path(name)
-        rtlil = without_collisions(to_rtlil(top, "top"))
-        (folder / "top.il").write_text(rtlil, encoding="utf-8")
-        synthesis = f"synth_ice40 -top top {ICE40.options if dsp else ''} -json top.json"
-        script = f"read_rtlil top.il; {preparation(ICE40, CLOCK_HZ)}; {synthesis}"
-        run_tool("yosys", ["-q", "-p", script], folder)
+        synthesise(ICE40, to_rtlil(top, "top"), folder, dsp=dsp)
         device = ["--up5k", "--package", "sg48", "--json", "top.json"]
         placed = place(ICE40, folder, device, clock_hz=CLOCK_HZ, seed=seed)
     if placed.fmax_hz < CLOCK_HZ:

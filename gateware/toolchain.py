@@ -1,4 +1,4 @@
-"""Where Yosys is, and Verilog from a component.
+"""Programs of the toolchain: where they are and how they run; RTLIL and Verilog from a component.
 
 Amaranth needs Yosys to write Verilog. A user's own is taken where it is recent enough, else the YoWASP
 build that pip installs beside this package.
@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sysconfig
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,10 @@ from amaranth.back import rtlil, verilog  # type: ignore[attr-defined]  # the st
 __all__ = [
     "ToolError",
     "find_tool",
+    "run_tool",
     "to_rtlil",
     "to_verilog",
     "tool_version",
-    "without_collisions",
     "yosys_share",
 ]
 
@@ -91,13 +92,22 @@ def to_rtlil(component: Any, name: str) -> str:
     return str(rtlil.convert(component, name=name, emit_src=False))
 
 
-def without_collisions(rtlil_text: str) -> str:
-    """RTLIL whose memories may answer anything to a read of the word that is written in the same cycle.
+def run_tool(tool: str, arguments: Sequence[str], folder: Path) -> str:
+    """Run a program in a folder; what it printed.
 
-    Amaranth asks for the old word there. Block RAM has no such order, so that Yosys would put flip-flops,
-    comparators and multiplexers around each memory, for a word that no block of this gateware uses.
+    Files are named relative to the folder: a program of YoWASP sees no other.
+
+    Raises
+    ------
+    ToolError
+        If it is missing, or fails: with its first complaint.
     """
-    return re.sub(r"(parameter \\COLLISION_X_MASK 1')0", r"\g<1>1", rtlil_text)
+    done = subprocess.run([find_tool(tool), *arguments], cwd=folder, capture_output=True, text=True)
+    if done.returncode:
+        printed = [line for line in (done.stderr + done.stdout).splitlines() if line]
+        complaints = [line for line in printed if "error" in line.lower()] or printed
+        raise ToolError(f"{tool}: {complaints[0] if complaints else 'failed'}")
+    return done.stdout
 
 
 def yosys_share() -> Path:

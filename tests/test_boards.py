@@ -344,6 +344,7 @@ elif "-l" in sys.argv:
     assert "synth_ice40 -dsp" in script and "abc9.D 83333" in script and masked
     counts = {"SB_LUT4": 40, "SB_DFF": 5, "SB_DFFER": 2, "SB_CARRY": 9}
     json.dump({"design": {"num_cells_by_type": counts}}, open("cells.json", "w"))
+    for kind in ("json", "v"): open("top." + kind, "w").write("netlist as " + kind)
 """,
     "NEXTPNR_ICE40": """
 if "-V" in sys.argv: sys.exit(print("nextpnr-ice40 (Version nextpnr-0.99)"))

@@ -173,14 +173,14 @@ def test_what_is_built_has_the_identity_that_it_says(tmp_path: Path) -> None:
     class Enough(Exception):
         pass
 
-    def stop(*args: Any) -> None:
+    def stop(*args: Any, **options: Any) -> None:
         raise Enough
 
     with (
         mock.patch("microzone.boards.top.LinkedChip", Told),
-        mock.patch.object(build_module, "run_tool", stop),
+        mock.patch.object(build_module, "synthesise", stop),
         mock.patch.object(build_module, "find_tool", lambda name: name),
-        mock.patch.object(build_module, "tool_version", lambda name: "0"),
+        mock.patch("microzone.boards.family.tool_version", lambda name: "0"),
         pytest.raises(Enough),
     ):
         build_module.build(ICEBREAKER, CHIP, tmp_path, baud=BAUD)
@@ -194,7 +194,8 @@ def test_the_report_and_the_output_of_build_have_it(capsys: pytest.CaptureFixtur
     report = BuildReport(
         board="icebreaker", design="chip", contents={"circuits": 1, "electrodes": 2}, config_digest="0" * 64,
         identity=SAID, baud=BAUD, luts=1, flip_flops=1, logic_cells=use, dsps=use, rams=use, clock_hz=12e6,
-        fmax_hz=13e6, seed=1, seeds_mhz={1: 13.0}, bitstream="icebreaker.bin", sha256="f" * 64, tools={},
+        fmax_hz=13e6, seed=1, seeds_mhz={1: 13.0}, bitstream="icebreaker.bin", sha256="f" * 64,
+        netlist={}, tools={},
     )  # fmt: skip
     command._show(report, Path("build"), Console(width=200))
     assert f"identity {SAID}" in capsys.readouterr().out

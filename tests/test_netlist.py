@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,22 @@ from amaranth.hdl import Module, Signal, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
-from microzone.gateware.toolchain import ToolError, to_rtlil, without_collisions
+from microzone.boards import family as family_module
+from microzone.boards.board import BOARDS
+from microzone.boards.build import build
+from microzone.boards.designs import DESIGNS
+from microzone.boards.family import FAMILIES, FamilyName, without_collisions
+from microzone.boards.synthesis import CLOCK_HZ, FewPins, synthesise_up5k
+from microzone.gateware.microcircuit.microcircuit import Microcircuit
+from microzone.gateware.step_timer import StepTimer
+from microzone.gateware.toolchain import ToolError, run_tool, to_rtlil
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.config import ConfigError
 from microzone.golden_model.experiment.preparation import Preparation
 from microzone.golden_model.experiment.protocol import Protocol, Trial
 from microzone.sim.blocks import BENCHES
-from microzone.sim.build import netlist as netlist_module
 from microzone.sim.build import readback as readback_module
-from microzone.sim.build.netlist import FAMILIES, Family, netlist_verilog, run_tool, with_cells
+from microzone.sim.build.netlist import netlist_verilog, with_cells
 from microzone.sim.build.simulators import SIMULATORS, BenchFailure, Simulator
 from microzone.sim.loop.closed_loop import run_closed_loop, with_slowest_clock
 from microzone.sim.replay.replay import core_netlist, replay
@@ -151,7 +159,9 @@ endmodule
 
 
 @own_models_first
-def test_the_models_of_block_ram_and_multipliers(family: Family, icarus: Simulator, tmp_path: Path) -> None:
+def test_the_models_of_block_ram_and_multipliers(
+    family: FamilyName, icarus: Simulator, tmp_path: Path
+) -> None:
     """Each word, read back; where a read meets a write, never the old word."""
     rng = np.random.default_rng(1)
     stimulus = [
@@ -198,7 +208,7 @@ def test_collisions_cost_nothing() -> None:
 
 
 @own_models_first
-def test_the_core_as_synthesised(family: Family, icarus: Simulator) -> None:
+def test_the_core_as_synthesised(family: FamilyName, icarus: Simulator) -> None:
     REPLAYS.run(icarus, config_name="undelayed", channels=2, steps=100, netlist=family)
 
 
@@ -220,7 +230,7 @@ def test_the_core_as_synthesised(family: Family, icarus: Simulator) -> None:
     ],
 )
 def test_benches_pass_on_the_netlist(
-    family: Family, block: str, name: str, options: dict[str, Any], request: pytest.FixtureRequest
+    family: FamilyName, block: str, name: str, options: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     simulator = request.getfixturevalue("icarus") if name == "icarus" else SIMULATORS[name]
     told: list[str] = []
@@ -230,7 +240,7 @@ def test_benches_pass_on_the_netlist(
 
 @pytest.mark.slow
 @families
-def test_a_trial_sequence_on_the_netlist_of_the_chip(family: Family) -> None:
+def test_a_trial_sequence_on_the_netlist_of_the_chip(family: FamilyName) -> None:
     """Twenty paired trials in closed loop: everything equal, from detections to the edges of the pulses."""
     config = with_slowest_clock(ChipConfig.make(weight={"initial": 0.28}, recalibration=RECALIBRATED))
     trials = Protocol(trials=(Trial.PAIRED,) * 20, iti_s=(0.5, 0.6))
@@ -257,7 +267,7 @@ RECALIBRATED = {
 @pytest.mark.slow
 @families
 @pytest.mark.parametrize("signal", ["cr", "io", "plasticity_trace"])
-def test_a_broken_netlist_is_found(family: Family, signal: str, icarus: Simulator) -> None:
+def test_a_broken_netlist_is_found(family: FamilyName, signal: str, icarus: Simulator) -> None:
     """One look-up table, behind a signal of the commit, inverted."""
     config = CONFIGS["undelayed"]
     text = core_netlist(config, 2, family)
@@ -340,7 +350,7 @@ def test_a_missing_tool_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_unknown_cell_models_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(netlist_module, "yosys_share", lambda: tmp_path)
+    monkeypatch.setattr(family_module, "yosys_share", lambda: tmp_path)
     with pytest.raises(
         ToolError, match=r"cell models .*cells_sim\.v: No such file or directory; get them with"
     ):
@@ -349,3 +359,50 @@ def test_unknown_cell_models_are_refused(tmp_path: Path, monkeypatch: pytest.Mon
     (tmp_path / "ice40" / "cells_sim.v").write_text("module SB_RAM40_4K; endmodule\n")
     with pytest.raises(ToolError, match="SB_RAM40_4K reads otherwise than RDATA_I <= "):
         with_cells("", "ice40")
+
+
+def test_one_recipe_for_boards_costs_and_benches(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever synthesises runs the same commands, on RTLIL without collisions, but for the top's name."""
+    scripts: list[str] = []
+
+    class Enough(Exception):
+        """The script is known."""
+
+    def run(tool: str, arguments: list[str], folder: Path) -> str:
+        assert (tool, arguments) == ("yosys", ["-q", "-l", "top.rpt", "top.ys"])
+        assert r"COLLISION_X_MASK 1'0" not in (folder / "top.il").read_text()
+        scripts.append((folder / "top.ys").read_text())
+        raise Enough
+
+    monkeypatch.setattr(family_module, "run_tool", run)
+    board = BOARDS["icebreaker"]
+    core = FewPins(Microcircuit(ChipConfig.make(), 1), StepTimer(ChipConfig.make(), CLOCK_HZ))
+    pads = readback_module.Pads(Microcircuit(CONFIGS["undelayed"], 1))
+    rtlil = to_rtlil(Cells(), "cells")
+    users: list[Callable[[], object]] = [
+        lambda: build(board, DESIGNS["cfpc"].default(board), tmp_path),
+        lambda: synthesise_up5k(core),
+        lambda: netlist_verilog(rtlil, "cells", "ice40"),
+        lambda: readback_module._read_back(to_rtlil(pads, "microcircuit"), pads),
+    ]
+    for use in users:
+        with pytest.raises(Enough):
+            use()
+    whole = (
+        "read_rtlil top.il\nscratchpad -set abc9.D 83333\nscratchpad -copy abc9.script.flow2 abc9.script\n"
+        "synth_ice40 -dsp -top top\ntee -q -o cells.json stat -json\nwrite_json top.json\n"
+        "write_verilog -noattr top.v\n"
+    )
+    assert scripts[:2] == [whole, whole]
+    assert scripts[2] == whole.replace("-top top", "-top cells")
+    assert scripts[3] == whole.replace("-dsp -top top", "-top microcircuit")
+
+
+def test_a_family_s_clock_is_that_of_its_slowest_board() -> None:
+    for name, family in FAMILIES.items():
+        clocks = {board.clock_hz for board in BOARDS.values() if board.family is family}
+        assert family.name == name and family.clock_hz == min(clocks)
+    assert "synth_ecp5 -noiopad -top core" in FAMILIES["ecp5"].script("core")
+    assert "synth_ecp5 -top top" in FAMILIES["ecp5"].script(pads=True)
+    assert "abc9" not in FAMILIES["ecp5"].script()
+    assert "abc9.D 20833" in FAMILIES["ice40"].script(clock_hz=48e6)

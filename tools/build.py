@@ -15,6 +15,7 @@ from ..boards.build import SEEDS, BuildReport, build
 from ..boards.designs import DESIGNS, Configuration, design_of
 from ..boards.flash import find_programmer, flash
 from ..golden_model.config import ConfigError
+from .build_check import BuiltNetlist, check_checkable, check_netlist
 from .report.output import make_folder
 
 __all__ = ["build_command"]
@@ -28,6 +29,7 @@ def build_command(
     design: str = "chip",
     seeds: Sequence[int] = SEEDS,
     baud: int | None = None,
+    checks: bool = False,
     flashes: bool = False,
     console: Console,
     status: Console,
@@ -49,6 +51,8 @@ def build_command(
         Of nextpnr, tried until one meets the clock.
     baud : int, optional
         Of the UART; else the board's.
+    checks : bool
+        ``out`` gets the netlist too, and a session over its pins has to be equal to the fixed-point model's.
     flashes : bool
         Write the bitstream to the board's flash.
     console, status : Console
@@ -62,7 +66,9 @@ def build_command(
     Raises
     ------
     ConfigError
-        If there is no such board, or the configuration is not for it.
+        If there is no such board, the configuration is not for it, or what is built cannot be checked.
+    BenchFailure, LinkError
+        If the netlist does something else than the fixed-point model. Nothing is flashed then.
     ToolError
         If the FPGA is too small, no seed meets the clock, a tool fails, or there is none to flash with.
     FileError
@@ -74,6 +80,8 @@ def build_command(
     chosen = DESIGNS[design] if config is None else design_of(config)
     config = chosen.default(board) if config is None else config
     chosen.check(board, config)
+    if checks:
+        check_checkable(board, config)
     if flashes:
         find_programmer(board)  # before minutes of work
     out = out or Path("build") / f"{board.name}{chosen.suffix}"
@@ -85,12 +93,20 @@ def build_command(
             if not status.is_terminal:
                 status.print(f"{board.name}: {line}", highlight=False)
 
-        report = build(board, config, out, seeds=seeds, baud=baud, progress=tell)
+        report = build(board, config, out, seeds=seeds, baud=baud, keep_netlist=checks, progress=tell)
         facts = asdict(report) | {"out": str(out / report.bitstream)}
+        if checks:
+            facts["checked"] = check_netlist(BuiltNetlist.load(out), progress=tell)
         if flashes:
             tell("writing to the board's flash")
             facts["flashed_by"] = flash(board, out / report.bitstream)
     _show(report, out, console)
+    if checks:
+        console.print(
+            "the netlist at its pins: equal to the fixed-point model in {steps} steps, {cr} CRs, "
+            "{detections} detections, {pulsed_frames} frames with pulses".format(**facts["checked"]),
+            highlight=False,
+        )
     if flashes:
         console.print(f"written to the board by {facts['flashed_by']}", highlight=False)
     return facts

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...boards.family import FAMILIES
 from ...gateware.blocks import Block
 from ...gateware.toolchain import ToolError
 from ...golden_model.config import ConfigError
 from ..build.kept_verilog import kept_verilog
-from ..build.netlist import FAMILIES, Netlist
+from ..build.netlist import Netlist
 from ..build.simulators import SIMULATORS, CocotbSimulator, Design, Simulator
 
 __all__ = ["COCOTB", "BlockBench", "Run"]

@@ -8,9 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from ...boards.family import FamilyName
 from ...gateware.toolchain import find_tool, to_rtlil, to_verilog, tool_version
 from ...golden_model.provenance import provenance
-from .netlist import Family, netlist_verilog
+from .netlist import netlist_verilog
 from .simulators import cache_folder
 
 _SIM = files(__package__.rpartition(".")[0])
@@ -23,7 +24,7 @@ def sim_sources(*paths: str) -> dict[str, str]:
     return {Path(path).name: _SIM.joinpath(path).read_text(encoding="utf-8") for path in paths}
 
 
-def kept_verilog(make: Callable[[], Any], name: str, *, netlist: Family | None = None) -> str:
+def kept_verilog(make: Callable[[], Any], name: str, *, netlist: FamilyName | None = None) -> str:
     """SystemVerilog of the component that `make` makes, as module `name`.
 
     It is kept by the component's RTLIL, and by what has made Verilog of that: the gateware's own sources

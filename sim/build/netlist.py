@@ -1,47 +1,45 @@
 """Gateware after synthesis: the netlist of a component with models of the cells that it is made of.
 
-The cell models are those of Yosys. Where it has none, for block RAM and multipliers of the ECP5,
-``ecp5_cells.sv`` takes their place. A block RAM's answer to a read of the word that is written in the same
-cycle is inverted, in every bit written: whatever hardware answers there, no block may use it.
+It is synthesised as bitstreams are (``boards/family.py``). The cell models are those of Yosys. Where it has
+none, for block RAM and multipliers of the ECP5, ``ecp5_cells.sv`` takes their place. A block RAM's answer to
+a read of the word that is written in the same cycle is inverted, in every bit written: whatever hardware
+answers there, no block may use it.
 """
 
 from __future__ import annotations
 
 import re
-import subprocess
 import tempfile
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
 
-from ...gateware.toolchain import ToolError, find_tool, without_collisions, yosys_share
+from ...boards.family import FAMILIES, FamilyName, synthesise
+from ...gateware.toolchain import ToolError
 
-__all__ = [
-    "FAMILIES",
-    "NETLISTS",
-    "Family",
-    "Netlist",
-    "netlist_verilog",
-    "run_tool",
-    "with_cells",
-]
+__all__ = ["NETLISTS", "Netlist", "netlist_verilog", "with_cells"]
 
-Family = Literal["ice40", "ecp5"]
 Netlist = Literal["ice40", "ecp5", "bitstream"]
 """What a bench can run on instead of the gateware as it is written; ``bitstream``: ``readback.py``."""
 NETLISTS: tuple[Netlist, ...] = get_args(Netlist)
-FAMILIES: dict[Family, str] = {"ice40": "synth_ice40 -dsp", "ecp5": "synth_ecp5 -noiopad"}
-"""How each is synthesised: with its multipliers, and without pads."""
 
-_ICE40_READ = "RDATA_I <= memory[RADDR[7:0]] & ~RMASK_I;"
-_ICE40_COLLISION = (
-    "RDATA_I <= (memory[RADDR[7:0]]"
-    " ^ (WE && WCLKE && WADDR[7:0] == RADDR[7:0] ? ~WMASK_I : 16'd0)) & ~RMASK_I;"
+_ICE40_CHANGES = (
+    (
+        "SB_RAM40_4K reads",  # where it meets a write: see above
+        "RDATA_I <= memory[RADDR[7:0]] & ~RMASK_I;",
+        "RDATA_I <= (memory[RADDR[7:0]]"
+        " ^ (WE && WCLKE && WADDR[7:0] == RADDR[7:0] ? ~WMASK_I : 16'd0)) & ~RMASK_I;",
+    ),
+    (
+        "SB_IO is enabled",  # Amaranth connects that pin, and Verilator knows no unconnected ones
+        "CLOCK_ENABLE || CLOCK_ENABLE === 1'bz;",
+        "CLOCK_ENABLE;",
+    ),
 )
-"""In the model of SB_RAM40_4K: what a read finds, and what it finds where it meets a write."""
+"""In Yosys' models of the iCE40: which cell does what, how, and how it shall."""
 
 
-def netlist_verilog(rtlil: str, name: str, family: Family) -> str:
+def netlist_verilog(rtlil: str, name: str, family: FamilyName) -> str:
     """Verilog of a synthesised component, module `name`, with its cells; ports as before synthesis.
 
     Parameters
@@ -58,39 +56,28 @@ def netlist_verilog(rtlil: str, name: str, family: Family) -> str:
         If Yosys is missing or fails, or its cell models are not where they should be.
     """
     with tempfile.TemporaryDirectory(prefix="microzone-") as temporary:
-        folder = Path(temporary)
-        (folder / "core.il").write_text(without_collisions(rtlil), encoding="utf-8")
-        script = f"read_rtlil core.il; {FAMILIES[family]} -top {name}; write_verilog -noattr netlist.v"
-        run_tool("yosys", ["-q", "-p", script], folder)
-        netlist = (folder / "netlist.v").read_text(encoding="utf-8")
+        made = synthesise(FAMILIES[family], rtlil, Path(temporary), top=name)
+        netlist = made.verilog.read_text(encoding="utf-8")
     return with_cells(netlist, family)
 
 
-def with_cells(netlist: str, family: Family) -> str:
+def with_cells(netlist: str, family: FamilyName) -> str:
     """A netlist and the models of the cells that it has, as one text."""
-    share = yosys_share()
-    cells = _included(share / family / "cells_sim.v")
+    models = FAMILIES[family].cell_models
+    cells = _included(models)
     if family == "ice40":
         # Icarus refuses inputs with defaults; Yosys connects what it uses.
         cells = "`define NO_ICE40_DEFAULT_ASSIGNMENTS\n" + cells
-        if _ICE40_READ not in cells:
-            raise ToolError(f"cell models of {share}: SB_RAM40_4K reads otherwise than {_ICE40_READ}")
-        cells = cells.replace(_ICE40_READ, _ICE40_COLLISION)
+        for what, theirs, ours in _ICE40_CHANGES:
+            if theirs not in cells:
+                raise ToolError(f"cell models {models}: {what} otherwise than {theirs}")
+            cells = cells.replace(theirs, ours)
     else:
         cells = re.sub(r"module DP16KD\(.*?endmodule", "", cells, flags=re.DOTALL)  # ports without insides
         cells += files(__package__).joinpath("ecp5_cells.sv").read_text(encoding="utf-8")
     # The time scale is that of what the netlist stands in: these models have no delays.
     cells = re.sub(r"`timescale.*", "", cells)
     return _used(cells, netlist) + netlist
-
-
-def run_tool(tool: str, arguments: list[str], folder: Path) -> str:
-    """Run a tool in `folder`; what it printed. ToolError, with its first error, if it is missing or fails."""
-    done = subprocess.run([find_tool(tool), *arguments], cwd=folder, capture_output=True, text=True)
-    if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if "error" in line.lower()]
-        raise ToolError(f"{tool}: {lines[0] if lines else 'failed'}")
-    return done.stdout
 
 
 def _used(cells: str, netlist: str) -> str:

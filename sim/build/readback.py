@@ -18,20 +18,20 @@ from typing import Any
 from amaranth.hdl import Module, Value
 from amaranth.lib.wiring import Flow, In, Member
 
+from ...boards.family import ICE40, synthesise
 from ...gateware.component import Component
 from ...gateware.microcircuit.microcircuit import Microcircuit, Timing
-from ...gateware.toolchain import ToolError, find_tool, to_rtlil, tool_version, without_collisions
+from ...gateware.toolchain import ToolError, find_tool, run_tool, to_rtlil
 from ...golden_model.config import ChipConfig, ConfigError
 from ...golden_model.provenance import provenance
 from .kept_verilog import kept_text
-from .netlist import run_tool, with_cells
+from .netlist import with_cells
 
 __all__ = ["UNSEEN", "Pads", "readback_verilog"]
 
 UNSEEN = ("age", "trace", "scaled")
 """Signals of a commit without pads: there are not enough. What they lead to is seen in w and the CRs."""
 _PART = ("--hx8k", "--package", "ct256")
-_CLOCK_MHZ = 12
 _BITSTREAM_NAME = "routed"
 
 
@@ -90,7 +90,7 @@ def readback_verilog(config: ChipConfig, channels: int = 1) -> str:
         raise ConfigError("recalibration.enabled: the package of the read-back has no pins for its results")
     pads = Pads(Microcircuit(config, channels))
     rtlil = to_rtlil(pads, "microcircuit")
-    tools = {name: tool_version(find_tool(name)) for name in ("yosys", "nextpnr-ice40")}
+    tools = ICE40.versions()
     tools["icebox_vlog"] = hashlib.sha256(Path(find_tool("icebox_vlog")).read_bytes()).hexdigest()
     key = provenance(readback_verilog, tools=tools).key(rtlil)
     return kept_text("microcircuit-bitstream", key, lambda: _read_back(rtlil, pads))
@@ -100,12 +100,10 @@ def _read_back(rtlil: str, pads: Pads) -> str:
     """To a bitstream and back."""
     with tempfile.TemporaryDirectory(prefix="microzone-") as temporary:
         folder = Path(temporary)
-        (folder / "core.il").write_text(without_collisions(rtlil), encoding="utf-8")
-        script = "read_rtlil core.il; synth_ice40 -top microcircuit -json core.json"
-        run_tool("yosys", ["-q", "-p", script], folder)
-        options = [*_PART, "--json", "core.json", "--asc", "core.asc", "--write", "routed.json"]
-        options += ["--freq", str(_CLOCK_MHZ), "--seed", "1", "--quiet"]
-        run_tool("nextpnr-ice40", options, folder)
+        made = synthesise(ICE40, rtlil, folder, top="microcircuit", dsp=False)
+        options = [*_PART, "--json", made.json.name, "--asc", "core.asc", "--write", "routed.json"]
+        options += ["--freq", f"{ICE40.clock_hz / 1e6:g}", "--seed", "1", "--quiet"]
+        run_tool(ICE40.nextpnr, options, folder)
         run_tool("icepack", ["core.asc", "core.bin"], folder)
         # From here on the bitstream alone, and which pad is whose.
         (folder / "core.asc").unlink()

@@ -8,13 +8,15 @@
 //         16 bits each; cycles[64] so far; flags[32]: 1 train, 2 running, 4 armed, 8 fault; left[32], the bytes that the
 //         link has not got yet; bytes[32] and the bytes to the host; registers of each amplifier chip, 18 bytes each
 //
-// A byte takes BYTE_CYCLES on its way, in either direction.
+// A byte takes BYTE_CYCLES on its way, in either direction. Nothing is sent in the first RESET_CYCLES.
 #include "Vboard_bench.h"
 #include "verilated.h"
 
 #include <cstdint>
 #include <cstdio>
 #include <vector>
+
+static const int MOST_BEGUN = 8;  // front ends that come up and fail at once, in what should be a frame
 
 template <typename T> static void put(T value) { fwrite(&value, sizeof value, 1, stdout); }
 
@@ -49,7 +51,7 @@ int main() {
     top.rst = 1;
     top.clk = 0;
     top.eval();
-    for (int i = 0; i < 4; i++) run_cycle();
+    for (int i = 0; i < RESET_CYCLES; i++) run_cycle();
     top.rst = 0;
     top.eval();
     cycle = 0;
@@ -77,9 +79,11 @@ int main() {
                 words[e / CHANNELS * 32 + e % CHANNELS] = codes[n * CHIPS * CHANNELS + e];
             top.eval();
             uint16_t cathodic = 0, anodic = 0;
+            int begun = 0;
             for (int c = 0; c < FRAME_CYCLES; c++) {
                 if (top.frame && !ran) {
                     if (waits) break;
+                    if (++begun > MOST_BEGUN) return 2;
                     c = 0;
                 }
                 ran = top.running;

@@ -15,6 +15,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from ...boards.family import FamilyName
 from ...gateware.amplifier.amplifier import AmplifierFault
 from ...gateware.chip import Chip
 from ...gateware.events import EventKind
@@ -22,7 +23,6 @@ from ...gateware.stimulation.interlock import InterlockFault
 from ...golden_model.chip import ChipTiming, Source
 from ...golden_model.config import ChipConfig
 from ..build.kept_verilog import kept_verilog, sim_sources
-from ..build.netlist import Family
 from ..build.simulators import PROGRAM, BenchFailure, Design, Verilator
 from ..replay.record import read_recalibrations, signed_words
 from .chip_record import ChipRecord
@@ -47,7 +47,7 @@ class Control(IntFlag):
     DISABLED = 16
 
 
-def chip_verilog(config: ChipConfig, *, netlist: Family | None = None) -> str:
+def chip_verilog(config: ChipConfig, *, netlist: FamilyName | None = None) -> str:
     """SystemVerilog of the chip, module ``chip``; ConfigError if the parts do not fit together.
 
     With `netlist` of the chip as synthesised for that family.
@@ -55,7 +55,7 @@ def chip_verilog(config: ChipConfig, *, netlist: Family | None = None) -> str:
     return kept_verilog(lambda: Chip(config), "chip", netlist=netlist)
 
 
-def chip_design(config: ChipConfig, *, netlist: Family | None = None) -> Design:
+def chip_design(config: ChipConfig, *, netlist: FamilyName | None = None) -> Design:
     """The chip with its amplifier chips, inside ``chip.cpp``."""
     timing, amplifier = ChipTiming(config), config.amplifier
     numbers = {
@@ -77,7 +77,7 @@ def chip_design(config: ChipConfig, *, netlist: Family | None = None) -> Design:
     )
 
 
-def build_chip(config: ChipConfig, *, netlist: Family | None = None) -> Path:
+def build_chip(config: ChipConfig, *, netlist: FamilyName | None = None) -> Path:
     """The program that runs the chip, from the cache where it has been built before."""
     return Verilator().build(chip_design(config, netlist=netlist)) / PROGRAM
 
@@ -112,7 +112,7 @@ class RtlChip:
         If the simulator is missing or fails.
     """
 
-    def __init__(self, config: ChipConfig, *, netlist: Family | None = None) -> None:
+    def __init__(self, config: ChipConfig, *, netlist: FamilyName | None = None) -> None:
         self.config, self.timing = config, ChipTiming(config)
         self.steps = 0
         self.control = Control.HEARTBEAT

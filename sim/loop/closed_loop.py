@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Literal
 
+from ...boards.family import FamilyName
 from ...golden_model.amplifier import amplifier_registers
 from ...golden_model.chip import Chip, ChipFixed, ChipFloat, ChipResponse, ChipTiming, Source
 from ...golden_model.config import ChipConfig, ConfigError
 from ...golden_model.experiment.preparation import Preparation
 from ...golden_model.stimulation import StimulationTiming
-from ..build.netlist import Family
 from .amplifier import AnaloguePath
 from .chip import RtlChip
 from .chip_record import ChipRecord
@@ -31,7 +31,7 @@ def run_closed_loop(
     preparation: Preparation,
     seed: int,
     *,
-    netlist: Family | None = None,
+    netlist: FamilyName | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> ChipRecord:
     """Run a chip on a preparation from its beginning to its end.

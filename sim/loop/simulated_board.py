@@ -6,7 +6,6 @@ Time is simulated: it goes on only while somebody waits for bytes (:meth:`Simula
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -31,6 +30,7 @@ Electrodes = Callable[[Sequence[Sequence[int]]], Source]
 _CORE = "linked_chip"
 """Module name of the chip."""
 _REGISTER_BYTES = 18
+_RESET_CYCLES = 4
 _BITS_A_BYTE = 10
 """On a UART, start and stop bits included."""
 
@@ -65,6 +65,7 @@ def board_design(config: ChipConfig, byte_cycles: int) -> Design:
             **numbers,
             "FRAME_CYCLES": ChipTiming(config).frame_cycles,
             "BYTE_CYCLES": byte_cycles,
+            "RESET_CYCLES": _RESET_CYCLES,
         },
     )
 
@@ -122,14 +123,18 @@ class SimulatedBoard:
         self._on = np.zeros((1, 2))
         self._registers: list[bytes] = []
         byte_cycles = max(round(config.time.clock_hz * _BITS_A_BYTE / baud), 1)
-        program: Path = Verilator().build(board_design(config, byte_cycles)) / PROGRAM
-        self._program = PipedProgram(program)
+        program = Verilator().build(self._design(byte_cycles)) / PROGRAM
+        self._program = PipedProgram(program, {2: "frames begin and do not last"})
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _design(self, byte_cycles: int) -> Design:
+        """What is simulated."""
+        return board_design(self.config, byte_cycles)
 
     def close(self) -> None:
         """End the simulation."""

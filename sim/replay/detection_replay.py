@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from amaranth.hdl import Shape
 
+from ...boards.family import FamilyName
 from ...gateware.detection.detection import Detection, DetectionTiming
 from ...gateware.detection.parameters import detection_word_width
 from ...gateware.events import channel_shape
@@ -22,7 +23,6 @@ from ...golden_model.detection import SIGNALS, DetectorFixed
 from ...golden_model.detection_parameters import DetectionParameters, DetectionRow
 from ...golden_model.fixed import QFormat
 from ..build.kept_verilog import kept_verilog, sim_sources
-from ..build.netlist import Family
 from ..build.simulators import BenchFailure, CocotbSimulator, Design, Simulator
 from .comparison import describe_word
 from .record import DamagedRecord, Progress, Signals
@@ -153,14 +153,14 @@ def detection_verilog(
     settings: Sequence[ChannelDetection],
     rate_hz: float,
     *,
-    netlist: Family | None = None,
+    netlist: FamilyName | None = None,
 ) -> str:
     """SystemVerilog of the block, module ``detection``, or of its netlist for a family; kept in the cache."""
     return kept_verilog(lambda: Detection(config, settings, rate_hz), "detection", netlist=netlist)
 
 
 def detection_design(
-    scenario: DetectionScenario, *, waves: bool = False, netlist: Family | None = None
+    scenario: DetectionScenario, *, waves: bool = False, netlist: FamilyName | None = None
 ) -> Design:
     """The block, or its netlist for a family, inside ``detection.sv``."""
     timing = DetectionTiming(scenario.config, scenario.settings, scenario.rate_hz)
@@ -192,7 +192,7 @@ def replay_detection(
     check: bool = False,
     waves: Path | None = None,
     progress: Progress | None = None,
-    netlist: Family | None = None,
+    netlist: FamilyName | None = None,
 ) -> Signals:
     """Run a scenario on the gateware.
 

@@ -38,6 +38,9 @@ def build(
     baud: Annotated[
         int | None, typer.Option(min=9600, help="Bits a second of the UART; else the board's.")
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Keep the netlist, and run a session over its pins (iCE40).")
+    ] = False,
     flash: Annotated[bool, typer.Option("--flash", help="Write the bitstream to the board too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -52,6 +55,7 @@ def build(
         design=design,
         seeds=range(1, seeds + 1) if seed is None else [seed],
         baud=baud,
+        checks=check,
         flashes=flash,
         console=errors if as_json else console,
         status=errors,

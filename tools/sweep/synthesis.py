@@ -6,13 +6,12 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...boards.family import ICE40
 from ...boards.synthesis import microcircuit_cost
-from ...gateware.toolchain import ToolError, find_tool, tool_version
+from ...gateware.toolchain import ToolError
 from ...golden_model.config import ChipConfig
 
-__all__ = ["TOOLS", "Synthesis", "synthesise", "tool_versions"]
-
-TOOLS = ("yosys", "nextpnr-ice40")
+__all__ = ["Synthesis", "synthesise", "tool_versions"]
 
 _VALUES: dict[str, Any] = {
     "trace": {"start", "end"},
@@ -40,7 +39,7 @@ class Synthesis:
 
 def tool_versions() -> dict[str, str]:
     """Of the programs that make a cost; ToolError where one is missing."""
-    return {name: tool_version(find_tool(name)) for name in TOOLS}
+    return ICE40.versions()
 
 
 def synthesise(job: Synthesis) -> dict[str, Any]:
