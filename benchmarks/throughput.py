@@ -68,7 +68,7 @@ class _Runs:
         self.config = ChipConfig.make()
         self.events = Protocol().events(self.config, seed=1)
         calibration = _found(
-            "microzone.golden_model.calibrate.calibration", "microzone.golden_model.calibration"
+            "microzone.golden_model.calibration.calibration", "microzone.golden_model.calibration"
         )
         adaptive = calibration.calibrate(
             TRAINING.training(self.config, 1), self.config, training_sha256="0" * 64

@@ -1,6 +1,7 @@
 from .board import BOARDS as BOARDS
 from .board import Board as Board
 from .build import BuildReport as BuildReport
+from .build import build_bitstream as build_bitstream
 from .designs import DESIGNS as DESIGNS
 from .designs import Design as Design
 from .designs import design_of as design_of

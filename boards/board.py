@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..golden_model.calibrate.default import calibrated_config
+from ..golden_model.calibration.default import calibrated_config
 from ..golden_model.config import ChipConfig
 from . import icebreaker, orangecrab, ulx3s
 from .family import ECP5, ICE40, Family

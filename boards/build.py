@@ -20,7 +20,7 @@ from .family import synthesise
 from .flow import DoesNotFit, Placed, Use, place
 from .identity import board_identity
 
-__all__ = ["SEEDS", "BuildReport", "build", "with_dfu_suffix"]
+__all__ = ["SEEDS", "BuildReport", "build_bitstream", "with_dfu_suffix"]
 
 SEEDS = range(1, 9)
 """Tried in this order."""
@@ -82,7 +82,7 @@ class BuildReport:
     tools: dict[str, str]
 
 
-def build(
+def build_bitstream(
     board: Board,
     config: Configuration,
     out: Path,

@@ -17,7 +17,7 @@ from ..golden_model.chip import ChipTiming
 from ..golden_model.config import ConfigError
 from ..golden_model.files import atomic_write
 from .board import BOARDS, Board
-from .build import BuildReport, build
+from .build import BuildReport, build_bitstream
 from .designs import DESIGNS, Configuration
 
 __all__ = ["RECORDED", "RESOURCES", "largest", "sizes"]
@@ -72,7 +72,7 @@ def _built(board: Board, config: Configuration) -> BuildReport:
         print(f"{board.name}: {line}", file=sys.stderr)
 
     with tempfile.TemporaryDirectory(prefix="microzone-") as folder:
-        return build(board, config, Path(folder), progress=tell)
+        return build_bitstream(board, config, Path(folder), progress=tell)
 
 
 def _chips(board: Board) -> dict[str, BuildReport]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from amaranth.lib import wiring
 
-from ..golden_model.calibrate.default import calibrated_config
+from ..golden_model.calibration.default import calibrated_config
 from ..golden_model.cfpc.config import CfpcConfig
 from ..golden_model.chip import electrode_settings
 from ..golden_model.config import ChipConfig, ConfigError

@@ -1,6 +1,6 @@
 """What the chip computes, in floating point and in fixed point. Needs numpy and numba, no hardware tools.
 
-The names it exports are in ``__init__.pyi``; those of CFPC, calibration and inference in their own packages.
+The names it exports are in ``__init__.pyi``; those of CFPC and inference in their own packages.
 """
 
 from ..facade import facade

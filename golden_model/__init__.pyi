@@ -1,6 +1,7 @@
-from .calibrate.goals import CalibrationError as CalibrationError
-from .calibrate.goals import Goals as Goals
-from .calibrate.thresholds import select_thresholds as select_thresholds
+from .calibration.calibration import calibrate as calibrate
+from .calibration.goals import CalibrationError as CalibrationError
+from .calibration.goals import Goals as Goals
+from .calibration.thresholds import select_thresholds as select_thresholds
 from .chip import ChipFixed as ChipFixed
 from .chip import ChipFloat as ChipFloat
 from .coefficients import Coefficients as Coefficients

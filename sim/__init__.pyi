@@ -26,6 +26,8 @@ from .loop.simulated_board import electrodes_of as electrodes_of
 from .loop.simulated_cfpc import SimulatedCfpc as SimulatedCfpc
 from .replay.detection_replay import DetectionScenario as DetectionScenario
 from .replay.detection_replay import replay_detection as replay_detection
+from .replay.record import Session as Session
 from .replay.replay import Scenario as Scenario
 from .replay.replay import expected_signals as expected_signals
+from .replay.replay import replay_session as replay_session
 from .replay.scenarios import scenarios as scenarios

@@ -23,7 +23,7 @@ from microzone.boards import build as build_module
 from microzone.boards import designs
 from microzone.boards import top as top_module
 from microzone.boards.board import BOARDS, Board
-from microzone.boards.build import SEEDS, build, with_dfu_suffix
+from microzone.boards.build import SEEDS, build_bitstream, with_dfu_suffix
 from microzone.boards.designs import DESIGNS
 from microzone.boards.flash import flash
 from microzone.boards.flow import DoesNotFit
@@ -452,7 +452,7 @@ def test_a_failed_build_leaves_everything_as_it_was(
     (out / "icebreaker.bin").write_text("an older one")
     told: list[str] = []
     with pytest.raises(kind, match=message) as caught:
-        build(ICEBREAKER, ICEBREAKER.config(), out, seeds=range(1, 4), progress=told.append)
+        build_bitstream(ICEBREAKER, ICEBREAKER.config(), out, seeds=range(1, 4), progress=told.append)
     assert "\n" not in str(caught.value)
     assert sum("seed" in line for line in told) == placed
     assert [path.name for path in out.iterdir()] == ["icebreaker.bin"]
@@ -469,7 +469,7 @@ def test_other_judgements_of_a_seed_are_noticed(
     ):
         other = changed(build_module, old, new)
         try:
-            taken = other.build(ICEBREAKER, ICEBREAKER.config(), tmp_path, seeds=(1, 2)).seed
+            taken = other.build_bitstream(ICEBREAKER, ICEBREAKER.config(), tmp_path, seeds=(1, 2)).seed
         except ToolError:
             taken = None
         assert taken != 2, new
@@ -481,7 +481,7 @@ def test_a_toy_goes_through_the_real_programs(toy: type[Toy], tmp_path: Path) ->
     for number, seed in enumerate((1, 1, 2)):
         out = tmp_path / str(number)
         out.mkdir()
-        report = build(ICEBREAKER, ICEBREAKER.config(), out, seeds=[seed])
+        report = build_bitstream(ICEBREAKER, ICEBREAKER.config(), out, seeds=[seed])
         sums.append(report.sha256)
         assert report.seed == seed and report.fmax_hz > ICEBREAKER.clock_hz
         assert 24 <= report.flip_flops <= report.logic_cells.used <= 250 and report.rams.used == 1
@@ -495,7 +495,7 @@ def test_real_timing_that_is_not_met_fails(toy: type[Toy], tmp_path: Path) -> No
     """No UP5K makes 200 MHz, whatever is in it."""
     board = replace(ICEBREAKER, clock_hz=200e6)
     with pytest.raises(ToolError, match=r"timing is not met: \d+\.\d\d MHz with the best of 1 seeds"):
-        build(board, board.config(), tmp_path, seeds=[1])
+        build_bitstream(board, board.config(), tmp_path, seeds=[1])
     assert not list(tmp_path.iterdir())
 
 
@@ -572,7 +572,9 @@ def test_the_chip_is_built(name: str, tmp_path: Path) -> None:
     for number in range(2):
         out = tmp_path / str(number)
         out.mkdir()
-        reports.append(build(board, board.config(), out, seeds=SEEDS if not reports else [reports[0].seed]))
+        reports.append(
+            build_bitstream(board, board.config(), out, seeds=SEEDS if not reports else [reports[0].seed])
+        )
         assert {path.name for path in out.iterdir()} == {
             "config.toml", "report.json", reports[0].bitstream,
         }  # fmt: skip

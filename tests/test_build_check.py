@@ -16,7 +16,7 @@ from amaranth.hdl import Module
 from microzone.boards import designs
 from microzone.boards import top as top_module
 from microzone.boards.board import BOARDS
-from microzone.boards.build import build
+from microzone.boards.build import build_bitstream
 from microzone.boards.top import Top
 from microzone.golden_model import ConfigError
 from microzone.golden_model.cfpc import CfpcConfig
@@ -46,7 +46,7 @@ def echo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A build of the iCEBreaker with an echo in place of the chip, and its netlist beside it."""
     out = tmp_path_factory.mktemp("echo")
     with mock.patch.object(top_module, "LinkedChip", Echo), mock.patch.object(designs, "Top", Top):
-        build(ICEBREAKER, ICEBREAKER.config(), out, seeds=[1], keep_netlist=True)
+        build_bitstream(ICEBREAKER, ICEBREAKER.config(), out, seeds=[1], keep_netlist=True)
     return out
 
 

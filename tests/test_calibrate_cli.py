@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from conftest import Outcome
 from microzone.golden_model import ChipConfig, Protocol, Trial
-from microzone.golden_model.calibrate.calibration import calibrate
-from microzone.golden_model.calibrate.goals import Goals
-from microzone.golden_model.calibrate.thresholds import select_thresholds
+from microzone.golden_model.calibration.calibration import calibrate
+from microzone.golden_model.calibration.goals import Goals
+from microzone.golden_model.calibration.thresholds import select_thresholds
 from microzone.golden_model.experiment.protocol import TRAINING
 from microzone.golden_model.experiment.training import synthetic_training
 

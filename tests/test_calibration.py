@@ -11,15 +11,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, Events, MicrocircuitFloat
-from microzone.golden_model.calibrate.calibration import (
+from microzone.golden_model.calibration.calibration import (
     calibrate,
     check_working_range,
     coefficients,
     residual,
     solve,
 )
-from microzone.golden_model.calibrate.goals import CalibrationError, Goals
-from microzone.golden_model.calibrate.plasticity_events import (
+from microzone.golden_model.calibration.goals import CalibrationError, Goals
+from microzone.golden_model.calibration.plasticity_events import (
     PlasticityEvents,
     eligible_steps,
     plasticity_events,

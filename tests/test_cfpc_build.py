@@ -18,7 +18,7 @@ from amaranth.sim import Simulator
 from microzone.boards import designs
 from microzone.boards import top as top_module
 from microzone.boards.board import BOARDS
-from microzone.boards.build import SEEDS, build
+from microzone.boards.build import SEEDS, build_bitstream
 from microzone.boards.designs import DESIGNS, design_of
 from microzone.boards.table import RECORDED, RESOURCES
 from microzone.boards.top import CfpcTop
@@ -214,7 +214,7 @@ def test_the_filter_is_built(name: str, tmp_path: Path) -> None:
         out = tmp_path / str(number)
         out.mkdir()
         seeds = SEEDS if not reports else [reports[0].seed]
-        reports.append(build(board, DESIGNS["cfpc"].default(board), out, seeds=seeds))
+        reports.append(build_bitstream(board, DESIGNS["cfpc"].default(board), out, seeds=seeds))
     assert reports[0].sha256 == reports[1].sha256, "same seed, same bitstream"
     assert reports[0].fmax_hz >= board.clock_hz
     recorded = json.loads(RESOURCES.read_text(encoding="utf-8"))["cfpc"][name]["shifted"]

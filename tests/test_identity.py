@@ -183,7 +183,7 @@ def test_what_is_built_has_the_identity_that_it_says(tmp_path: Path) -> None:
         mock.patch("microzone.boards.family.tool_version", lambda name: "0"),
         pytest.raises(Enough),
     ):
-        build_module.build(ICEBREAKER, CHIP, tmp_path, baud=BAUD)
+        build_module.build_bitstream(ICEBREAKER, CHIP, tmp_path, baud=BAUD)
     assert given[-1] == chip_identity() and set(given[:-1]) == {NO_IDENTITY}
 
 

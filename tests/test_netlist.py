@@ -18,7 +18,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 from microzone.boards import family as family_module
 from microzone.boards.board import BOARDS
-from microzone.boards.build import build
+from microzone.boards.build import build_bitstream
 from microzone.boards.designs import DESIGNS
 from microzone.boards.family import FAMILIES, FamilyName, without_collisions
 from microzone.boards.synthesis import CLOCK_HZ, FewPins, synthesise_up5k
@@ -380,7 +380,7 @@ def test_one_recipe_for_boards_costs_and_benches(monkeypatch: pytest.MonkeyPatch
     pads = readback_module.Pads(Microcircuit(CONFIGS["undelayed"], 1))
     rtlil = to_rtlil(Cells(), "cells")
     users: list[Callable[[], object]] = [
-        lambda: build(board, DESIGNS["cfpc"].default(board), tmp_path),
+        lambda: build_bitstream(board, DESIGNS["cfpc"].default(board), tmp_path),
         lambda: synthesise_up5k(core),
         lambda: netlist_verilog(rtlil, "cells", "ice40"),
         lambda: readback_module._read_back(to_rtlil(pads, "microcircuit"), pads),

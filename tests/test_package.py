@@ -29,7 +29,6 @@ FOLDERS = {"microzone": "package"} | {
 }
 FACADES = (
     "microzone.golden_model",
-    "microzone.golden_model.calibrate",
     "microzone.golden_model.cfpc",
     "microzone.gateware",
     "microzone.sim",

@@ -19,9 +19,9 @@ from microzone.golden_model import (
     MicrocircuitFloat,
     PrecisionWarning,
 )
-from microzone.golden_model.calibrate.calibration import check_working_range, coefficients
-from microzone.golden_model.calibrate.goals import CalibrationError, Goals
-from microzone.golden_model.calibrate.plasticity_events import PlasticityEvents
+from microzone.golden_model.calibration.calibration import check_working_range, coefficients
+from microzone.golden_model.calibration.goals import CalibrationError, Goals
+from microzone.golden_model.calibration.plasticity_events import PlasticityEvents
 from microzone.golden_model.coefficients import Coefficients
 from microzone.golden_model.recalibration import (
     EXPONENT,

@@ -16,8 +16,8 @@ from conftest import Outcome
 from hypothesis import given
 from hypothesis import strategies as st
 from microzone.golden_model import ChipConfig, Events, Protocol, Trial
-from microzone.golden_model.calibrate.goals import Goals
-from microzone.golden_model.calibrate.plasticity_events import plasticity_events
+from microzone.golden_model.calibration.goals import Goals
+from microzone.golden_model.calibration.plasticity_events import plasticity_events
 from microzone.golden_model.experiment.engine import Engine
 from microzone.golden_model.experiment.protocol import IO_QUALITY, PN_QUALITY, TRAINING
 from microzone.golden_model.experiment.sessions import ProtocolDraw, Sessions

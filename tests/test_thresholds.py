@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 from microzone.golden_model import ChipConfig, DetectorFloat, FileError
-from microzone.golden_model.calibrate import thresholds as module
-from microzone.golden_model.calibrate.calibration import calibrate
-from microzone.golden_model.calibrate.goals import CalibrationError, Goals
-from microzone.golden_model.calibrate.plasticity_events import io_quality, plasticity_events, pn_quality
-from microzone.golden_model.calibrate.thresholds import (
+from microzone.golden_model.calibration import thresholds as module
+from microzone.golden_model.calibration.calibration import calibrate
+from microzone.golden_model.calibration.goals import CalibrationError, Goals
+from microzone.golden_model.calibration.plasticity_events import io_quality, plasticity_events, pn_quality
+from microzone.golden_model.calibration.thresholds import (
     Selection,
     default_thresholds,
     events_at,

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ..boards.board import BOARDS
-from ..boards.build import SEEDS, BuildReport, build
+from ..boards.build import SEEDS, BuildReport, build_bitstream
 from ..boards.designs import DESIGNS, Configuration, design_of
 from ..boards.flash import find_programmer, flash
 from ..golden_model.config import ConfigError
@@ -93,7 +93,9 @@ def build_command(
             if not status.is_terminal:
                 status.print(f"{board.name}: {line}", highlight=False)
 
-        report = build(board, config, out, seeds=seeds, baud=baud, keep_netlist=checks, progress=tell)
+        report = build_bitstream(
+            board, config, out, seeds=seeds, baud=baud, keep_netlist=checks, progress=tell
+        )
         facts = asdict(report) | {"out": str(out / report.bitstream)}
         if checks:
             facts["checked"] = check_netlist(BuiltNetlist.load(out), progress=tell)

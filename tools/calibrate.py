@@ -9,9 +9,9 @@ from typing import Any
 
 from rich.console import Console
 
-from ..golden_model.calibrate.calibration import calibrate
-from ..golden_model.calibrate.goals import Goals
-from ..golden_model.calibrate.thresholds import Selection, select_thresholds
+from ..golden_model.calibration.calibration import calibrate
+from ..golden_model.calibration.goals import Goals
+from ..golden_model.calibration.thresholds import Selection, select_thresholds
 from ..golden_model.config import ChipConfig
 from ..golden_model.events import Events
 from ..golden_model.experiment.training import TrainingRecording

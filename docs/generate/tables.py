@@ -9,7 +9,7 @@ import numpy as np
 from amaranth.hdl import Shape
 from amaranth.lib.wiring import In
 from microzone.gateware.microcircuit.microcircuit import Microcircuit, Timing
-from microzone.golden_model.calibrate.calibration import calibrate
+from microzone.golden_model.calibration.calibration import calibrate
 from microzone.golden_model.chip import ChipTiming
 from microzone.golden_model.config import CalibrationRecord, ChipConfig
 from microzone.golden_model.experiment.protocol import TRAINING

@@ -17,8 +17,8 @@ from typing import Any, Literal, Self, get_args
 import numpy as np
 import numpy.typing as npt
 
-from ..calibrate.goals import CalibrationError
-from ..calibrate.plasticity_events import io_quality, pn_quality
+from ..calibration.goals import CalibrationError
+from ..calibration.plasticity_events import io_quality, pn_quality
 from ..config import ChipConfig
 from ..events import Events, Steps
 from ..experiment.engine import Engine

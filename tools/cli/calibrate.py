@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ...golden_model.calibrate.goals import Goals
+from ...golden_model.calibration.goals import Goals
 from .options import ConfigOption, JsonOption, console, errors, load_config
 
 __all__ = ["calibrate"]

@@ -62,7 +62,7 @@ def main() -> None:
 def _status_of(error: Exception) -> int:
     """Complain, if an error is one of those that a verb may end with; else it is a defect and goes on."""
     from ...gateware.toolchain import ToolError
-    from ...golden_model.calibrate.goals import CalibrationError
+    from ...golden_model.calibration.goals import CalibrationError
     from ...golden_model.config import ConfigError
     from ...golden_model.files import FileError
     from ...sim.build.simulators import BenchFailure

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
-from ...golden_model.calibrate.thresholds import Roc, Selection
+from ...golden_model.calibration.thresholds import Roc, Selection
 from ...golden_model.config import ChipConfig
 from ...golden_model.detection import Detections
 from ...golden_model.events import Recalibrations

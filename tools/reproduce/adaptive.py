@@ -5,8 +5,8 @@ Source: Herreros et al. 2014, "Adaptive calibration of the model".
 
 from __future__ import annotations
 
-from ...golden_model.calibrate.calibration import coefficients
-from ...golden_model.calibrate.goals import Goals
+from ...golden_model.calibration.calibration import coefficients
+from ...golden_model.calibration.goals import Goals
 from ...golden_model.config import ChipConfig
 from ...golden_model.experiment.protocol import IO_QUALITY, PN_QUALITY
 from .setting import Setting

@@ -15,8 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
-from ...golden_model.calibrate.plasticity_events import io_quality, pn_quality
-from ...golden_model.calibrate.thresholds import default_thresholds, events_at
+from ...golden_model.calibration.plasticity_events import io_quality, pn_quality
+from ...golden_model.calibration.thresholds import default_thresholds, events_at
 from ...golden_model.config import ChannelDetection, ChipConfig
 from ...golden_model.detection import DetectorFixed, events_in_steps
 from ...golden_model.events import Events, Steps

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ...golden_model.calibrate.calibration import solve
-from ...golden_model.calibrate.goals import Goals
-from ...golden_model.calibrate.plasticity_events import PlasticityEvents, plasticity_events
+from ...golden_model.calibration.calibration import solve
+from ...golden_model.calibration.goals import Goals
+from ...golden_model.calibration.plasticity_events import PlasticityEvents, plasticity_events
 from ...golden_model.config import ChipConfig
 from ...golden_model.experiment.protocol import DetectionQuality, Protocol, Trial
 

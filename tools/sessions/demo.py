@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from ...golden_model.calibrate.calibration import calibrate
+from ...golden_model.calibration.calibration import calibrate
 from ...golden_model.config import ChipConfig, ConfigError
 from ...golden_model.detection import events_in_steps
 from ...golden_model.events import Events

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from ...golden_model.calibrate.calibration import calibrate
+from ...golden_model.calibration.calibration import calibrate
 from ...golden_model.config import ChipConfig
 from ...golden_model.experiment.engine import EngineModel
 from ...golden_model.experiment.protocol import TRAINING, Protocol, Trial

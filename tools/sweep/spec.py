@@ -17,7 +17,7 @@ from typing import Annotated, Any, Self
 import pydantic
 from pydantic import BaseModel, Field, model_validator
 
-from ...golden_model.calibrate.calibration import calibrate
+from ...golden_model.calibration.calibration import calibrate
 from ...golden_model.config import ChipConfig, ConfigError, PrecisionWarning
 from ...golden_model.events import MAX_STEPS
 from ...golden_model.experiment.protocol import TRAINING

@@ -1,0 +1,1 @@
+"""From a training session to parameters: δp, δd, the eight coefficients, thresholds of the detection."""
