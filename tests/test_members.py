@@ -48,7 +48,7 @@ from microzone.golden_model.amplifier import FrameTiming
 from microzone.golden_model.cfpc import CfpcConfig
 from microzone.golden_model.chip import electrode_settings
 from microzone.golden_model.detection_parameters import DetectionParameters
-from microzone.sim.benches.run_cfpc import CFPC_CONFIGS
+from microzone.sim.benches.cfpc import CFPC_CONFIGS
 
 BANDPASS = {"detection": {"io": {"bandpass_hz": (300.0, 3000.0)}}}
 RECALIBRATED = {
