@@ -13,7 +13,7 @@ from . import icebreaker, orangecrab, ulx3s
 from .family import ECP5, ICE40, Family
 from .pins import Wire, wires
 
-__all__ = ["BOARDS", "Board", "calibrated_config"]
+__all__ = ["BOARDS", "Board"]
 
 
 @dataclass(frozen=True)

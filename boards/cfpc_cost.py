@@ -11,8 +11,9 @@ from ..gateware.blocks import BLOCKS
 from ..gateware.cfpc.filter import CfpcTiming
 from ..gateware.toolchain import ToolError
 from ..golden_model.cfpc.config import CfpcConfig
+from .cost import CLOCK_HZ, Cost
 from .flow import DoesNotFit
-from .synthesis import CLOCK_HZ, Cost, block_cost
+from .synthesis import block_cost
 
 __all__ = ["cfpc_cost"]
 

@@ -77,7 +77,7 @@ def simulate(core: Any, scenario: Scenario) -> dict[str, np.ndarray]:
 def no_collisions() -> Iterator[None]:
     """Whatever is elaborated within: a simulation fails if a memory's row is read while it is written.
 
-    Synthesis is told that this does not happen (boards/synthesis.py), or else it adds logic to each memory.
+    Synthesis is told that this does not happen (boards/family.py), or else it adds logic to each memory.
     """
     elaborate = memory.Memory.elaborate
 

@@ -18,7 +18,7 @@ from cfpc_configs import configs
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from microzone.boards.cfpc_cost import cfpc_cost
-from microzone.boards.synthesis import CLOCK_HZ
+from microzone.boards.cost import CLOCK_HZ
 from microzone.gateware.cfpc import arithmetic as cfpc_arithmetic
 from microzone.gateware.cfpc import filter as cfpc
 from microzone.gateware.cfpc import forward as cfpc_forward

@@ -19,9 +19,9 @@ from amaranth.lib.wiring import In, Out
 from microzone.boards import family as family_module
 from microzone.boards.board import BOARDS
 from microzone.boards.build import build_bitstream
+from microzone.boards.cost import CLOCK_HZ, FewPins, synthesise_up5k
 from microzone.boards.designs import DESIGNS
 from microzone.boards.family import FAMILIES, FamilyName, without_collisions
-from microzone.boards.synthesis import CLOCK_HZ, FewPins, synthesise_up5k
 from microzone.gateware.microcircuit.microcircuit import Microcircuit
 from microzone.gateware.step_timer import StepTimer
 from microzone.gateware.toolchain import ToolError, run_tool, to_rtlil

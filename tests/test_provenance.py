@@ -321,7 +321,7 @@ from pathlib import Path
 import numpy as np
 import microzone.golden_model.provenance as provenance
 assert Path(provenance.__file__).is_relative_to(Path.cwd()), provenance.__file__
-from microzone.boards.synthesis import Cost
+from microzone.boards.cost import Cost
 from microzone.gateware.link.record_fifo import RecordFifo
 from microzone.golden_model.config import ChipConfig
 from microzone.golden_model.inference.behaviour import Experiment

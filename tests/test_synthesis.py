@@ -5,9 +5,11 @@ from __future__ import annotations
 import sys
 
 import pytest
-from microzone.boards.synthesis import CLOCK_HZ, calibrated_config, chip_cost, main, microcircuit_cost
+from microzone.boards.cost import CLOCK_HZ, microcircuit_cost
+from microzone.boards.synthesis import chip_cost, main
 from microzone.gateware.toolchain import ToolError, find_tool
 from microzone.golden_model import ChipConfig
+from microzone.golden_model.calibration.default import calibrated_config
 from microzone.golden_model.config import ConfigError
 
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from amaranth.lib import data
 from amaranth.sim import Simulator
-from microzone.boards.synthesis import calibrated_config
 from microzone.gateware.amplifier.amplifier import AmplifierFault
 from microzone.gateware.link import telemetry
 from microzone.gateware.link.frames import RecordKind
 from microzone.gateware.stimulation.interlock import InterlockFault
 from microzone.golden_model import ChipConfig
+from microzone.golden_model.calibration.default import calibrated_config
 from microzone.golden_model.config import ConfigError
 from support import changed
 

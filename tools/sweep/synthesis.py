@@ -6,8 +6,8 @@ import hashlib
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ...boards.cost import microcircuit_cost
 from ...boards.family import ICE40
-from ...boards.synthesis import microcircuit_cost
 from ...gateware.toolchain import ToolError
 from ...golden_model.config import ChipConfig
 
@@ -43,12 +43,12 @@ def tool_versions() -> dict[str, str]:
 
 
 def synthesise(job: Synthesis) -> dict[str, Any]:
-    """Logic cells of a core on the iCE40 UP5K: the numbers of ``boards.synthesis``, or why there are none.
+    """Logic cells of a core on the iCE40 UP5K: the numbers of ``boards.cost``, or why there are none.
 
     Returns
     -------
     dict
-        Fields of ``boards.synthesis.Cost`` and the versions of the tools; ``error`` alone where the core does
+        Fields of ``boards.cost.Cost`` and the versions of the tools; ``error`` alone where the core does
         not fit, or misses the clock.
     """
     try:
