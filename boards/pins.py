@@ -15,7 +15,7 @@ STIMULATOR_LINES = ("cathodic", "anodic", "stimulate")
 LAMPS = ("running", "armed", "fault")
 
 Connector = tuple[str, int]
-"""Name and number of a connector of the platform; ``None`` stands for balls of the FPGA."""
+"""Name and number of a connector of the platform."""
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,9 @@ def _detect(  # type: ignore[no-untyped-def]
     x, blanked, seen, biquads, biquad_bits, biquad_state, states, bits, waits, gain, gain_bits,
     level, shape, limits, crossed, signals
 ):  # fmt: skip
-    """Run every electrode over ``x.shape[0]`` samples, in place; the only statement of the detector.
+    """Run every electrode over ``x.shape[0]`` samples, in place: the one statement of the detector's step.
+
+    ``calibration.thresholds`` takes its decision over again, for many thresholds at once.
 
     ``states[e]`` is one of :func:`_rest`, `seen` the samples before these. ``bits[e]`` is (a, b, c),
     ``waits[e]`` is (refractory, settle). `shape` is (largest shift, fraction bits to add after the filter);

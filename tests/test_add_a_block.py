@@ -91,11 +91,11 @@ def test_the_page_shows_a_block_emitted_counted_simulated_and_broken() -> None:
     lines = [command.line for command in COMMANDS]
     assert len(lines) == 6 and sum("sim" in line.split() for line in lines) == 4
     assert {"--netlist", "icarus"} <= set(" ".join(lines).split())
-    assert len(CODE) == 9 and COMMANDS[-1].after == 9 and "error:" in COMMANDS[-1].printed
+    assert len(CODE) == 10 and COMMANDS[-1].after == 10 and "error:" in COMMANDS[-1].printed
 
 
 def test_the_code_of_the_page_is_formatted_as_ours(tmp_path: Path) -> None:
-    """By the rules of the repository: what is copied from the page passes `make lint`."""
+    """By the rules of the repository for ruff."""
     copy = copied(tmp_path, after=len(CODE) - 1) / "microzone"
     for name in (
         "golden_model/peak.py",
@@ -110,6 +110,21 @@ def test_the_code_of_the_page_is_formatted_as_ours(tmp_path: Path) -> None:
                 capture_output=True, text=True,
             )  # fmt: skip
             assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_code_of_the_page_has_types(tmp_path: Path) -> None:
+    """As `make lint` looks at ours: mypy, strictly."""
+    copy = copied(tmp_path, after=len(CODE) - 1)
+    for path in (ROOT / "package").iterdir():
+        if path.name != "__pycache__":
+            (copy / "microzone" / path.name).symlink_to(path)
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file", ROOT / "pyproject.toml", "-p", "microzone.gateware",
+         "-p", "microzone.sim.benches"],
+        cwd=tmp_path, env=os.environ | {"MYPYPATH": str(copy)}, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
 
 
 def test_every_block_has_a_bench() -> None:

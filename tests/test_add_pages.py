@@ -61,7 +61,7 @@ def test_a_recording_format_is_added_as_its_page_says(tmp_path: Path, microzone:
 
 @pytest.mark.usefixtures("kept")
 def test_a_board_is_added_as_its_page_says(tmp_path: Path, microzone: Callable[..., Any]) -> None:
-    turned = run_page("add-a-board")["BOARDS"]["turned-round"]
+    turned = run_page("add-a-board")["BOARDS"]["exchanged"]
     places = {wire.signal: wire.place for wire in turned.wires()}
     usual = {wire.signal: wire.place for wire in BOARDS["icebreaker"].wires()}
     assert places["rhd 0 sclk"] == usual["rhd 0 sclk"].replace("pmod_0", "pmod_1")
@@ -74,7 +74,7 @@ def test_a_board_is_added_as_its_page_says(tmp_path: Path, microzone: Callable[.
     constraints = plan.files["top.pcf"]
     assert isinstance(constraints, str) and "rhd_0__sclk" in constraints
     refused = microzone("build", "no-such-board", "--out", tmp_path)
-    assert refused.status == 2 and "turned-round" in refused.err
+    assert refused.status == 2 and "exchanged" in refused.err
 
 
 @pytest.mark.usefixtures("kept")

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+from microzone.gateware.blocks import BLOCKS
+
 __all__ = ["LAYERS", "ROOT", "architecture_svg", "blocks_table", "rooms"]
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +25,8 @@ _PURPOSE = {
     "gateware": "the chip in Amaranth",
     "golden_model": "what the chip computes, float and fixed",
 }
+_SEVERAL = {"arithmetic", "linked", "map", "parameters", "ports", "program", "registers"}
+"""Modules whose name several rooms have: by it no test is found."""
 _BLOCKS = (
     # block, what goes in and out, model, gateware
     ("amplifier", "SPI -> samples", "amplifier.py", "amplifier/"),
@@ -41,23 +45,29 @@ def rooms(layer: str) -> list[str]:
 
 def blocks_table() -> str:
     """Where each block of the chip is: a row a block, made from the files that there are."""
-    names = ("microcircuit", "recalibration", "amplifier", "detection", "stimulation", "chip", "link", "cfpc")
     lines = [
-        "| block | golden model | gateware | bench | page | tests |",
+        "| block | golden model | gateware | simulation | page | tests |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     pages = ROOT / "docs"
-    for name in names:
+    for name in (*BLOCKS, "registers"):
+        parts = [path.stem for path in sorted((ROOT / "gateware" / name).glob("*.py"))]
+        own = [name, *(part for part in parts if part not in {name, "__init__", *_SEVERAL})]
         cells = (
             _found(f"golden_model/{name}*.py") or _found(f"golden_model/{name}/"),
             _found(f"gateware/{name}/") or _found(f"gateware/{name}.py", f"gateware/*/{name}.py"),
-            _found(f"sim/benches/{name}.py", f"sim/loop/{name}.py", f"sim/replay/{name}_replay.py"),
+            _found(
+                f"sim/benches/{name}.py",
+                f"sim/loop/{name}.py",
+                f"sim/replay/{name}_replay.py",
+                *(f"sim/{room}/{part}.py" for room in ("formal", "fuzz") for part in own),
+            ),
             ", ".join(
                 f"[{page.stem}]({page.relative_to(pages)})"
                 for page in (pages / "blocks" / f"{name}.md", pages / f"{name}.md")
                 if page.exists()
             ),
-            _found(f"tests/test_{name}*.py"),
+            _found(*(f"tests/test_{part.removesuffix('s')}*.py" for part in own)),
         )
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
@@ -70,7 +80,7 @@ def _found(*patterns: str) -> str:
         found = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob(pattern))]
         slash = "/" if pattern.endswith("/") else ""
         names += [pattern] if len(found) > 3 else [name + slash for name in found]
-    return ", ".join(f"`{name}`" for name in names)
+    return ", ".join(f"`{name}`" for name in dict.fromkeys(names))
 
 
 def architecture_svg() -> str:

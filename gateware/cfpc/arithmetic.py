@@ -27,7 +27,7 @@ __all__ = [
 
 
 def slot_layout(words: FilterWords) -> data.StructLayout:
-    """A slot of the forward model's program, as ``cfpc_program.Slot``; its coefficient is elsewhere."""
+    """A slot of the forward model's program, as ``program.Slot``; its coefficient is elsewhere."""
     flags = {"first": 1, "last": 1, "trace": 1, "store": 1}
     return data.StructLayout({"source": Source, "state": channel_shape(words.order)} | flags)
 

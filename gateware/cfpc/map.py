@@ -1,4 +1,4 @@
-"""The registers of the CFPC filter by name, from ``cfpc_registers.rdl``."""
+"""The registers of the CFPC filter by name, from ``registers.rdl``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The register block of a CFPC filter: what ``cfpc_registers.rdl`` names, from the link's bus to the filter.
+"""The register block of a CFPC filter: what ``registers.rdl`` names, from the link's bus to the filter.
 
 The control block is wired by the names that it has in the SystemRDL; one that nothing drives is an error.
 """

@@ -1,4 +1,4 @@
-"""The register file: what ``registers.rdl`` names, between the bus of the link and the ports of a chip.
+"""The register file: what ``chip.rdl`` names, between the bus of the link and the ports of a chip.
 
 Words written to parameters wait in a queue and take effect together, between two steps. What is in the
 control block is wired by the names that it has in the SystemRDL; one that nothing drives is an error.

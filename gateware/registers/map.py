@@ -1,4 +1,4 @@
-"""The registers by name, from ``registers.rdl``: where each is, its fields, and what it is for.
+"""The registers by name, from ``chip.rdl``: where each is, its fields, and what it is for.
 
 The one source is the SystemRDL; nothing here repeats an address. A configuration has the registers of its
 microcircuits and electrodes only, and those of recalibration and band-pass where it has them.

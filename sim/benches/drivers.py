@@ -66,7 +66,7 @@ class EventCodec:
 
 @dataclass(frozen=True)
 class AccessCodec:
-    """The payload word of ``gateware.parameters.access_layout``."""
+    """The payload word of ``gateware.microcircuit.parameters.access_layout``."""
 
     channel_bits: int
 

@@ -1,4 +1,4 @@
-"""Long runs of the event detection's gateware: samples from a file, all recorded, in ``detection.sv``."""
+"""Long runs of the event detection in gateware: samples from a file, all recorded by a Verilog bench."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def detection_verilog(
 def detection_design(
     scenario: DetectionScenario, *, waves: bool = False, netlist: FamilyName | None = None
 ) -> Design:
-    """The block, or its netlist for a family, inside ``detection.sv``."""
+    """The block, or its netlist for a family, inside ``detection_replay.sv``."""
     timing = DetectionTiming(scenario.config, scenario.settings, scenario.rate_hz)
     verilog = detection_verilog(scenario.config, scenario.settings, scenario.rate_hz, netlist=netlist)
     return Design(
@@ -279,7 +279,7 @@ def _write_stimulus(folder: Path, scenario: DetectionScenario) -> None:
 
 
 def _read_record(path: Path, parameters: DetectionParameters, *, samples: int, full: bool) -> Signals:
-    """Decode what ``detection.sv`` has written; BenchFailure if the samples are not all there, in order."""
+    """Decode the record; BenchFailure if the samples are not all there, in order."""
     electrodes = parameters.electrodes
     words = np.fromfile(path, "<u8")
     if words.size != samples * (5 if full else 1):

@@ -20,7 +20,7 @@ from .task import Task
 
 __all__ = ["draw_run", "draw_signals", "set_curve"]
 
-# Okabe and Ito's palette, as in ``tools.figures``.
+# Okabe and Ito's palette, as in ``tools.report.figures``.
 REFERENCE, BEFORE, AFTER, OUTPUT = "#000000", "#E69F00", "#0072B2", "#009E73"
 _FALLS_BELOW = 2.0
 """A learning curve that grows further is drawn on a logarithmic scale."""

@@ -27,14 +27,19 @@ class DesignName(StrEnum):
 
 
 def build(
-    board: Annotated[str, typer.Argument(help="icebreaker, ulx3s or orangecrab.")],
+    board: Annotated[
+        str,
+        typer.Argument(
+            help="icebreaker, ulx3s, orangecrab, or another size of their FPGA, such as ulx3s-45f."
+        ),
+    ],
     design: Annotated[DesignName, typer.Option(help="What the bitstream holds.")] = DesignName.CHIP,
     config: ConfigOption = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder; else build/ and the names of board and design.")
     ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed to place and route with.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Seeds that are tried, from 1 on.")] = 8,
+    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds that are tried, from 1 on; else 8.")] = None,
     baud: Annotated[
         int | None, typer.Option(min=9600, help="Bits a second of the UART; else the board's.")
     ] = None,
@@ -47,13 +52,17 @@ def build(
     """Make a board's bitstream, with a report of what it takes."""
     from ...boards.designs import DESIGNS
     from ..build import build_command
+    from ..errors import UserError
+
+    if seed is not None and seeds is not None:
+        raise UserError("--seed and --seeds: one of them")
 
     report = build_command(
         board,
         DESIGNS[design].load(config) if config else None,
         out,
         design=design,
-        seeds=range(1, seeds + 1) if seed is None else [seed],
+        seeds=range(1, (seeds or 8) + 1) if seed is None else [seed],
         baud=baud,
         checks=check,
         flashes=flash,

@@ -25,7 +25,8 @@ def sim(
     ] = "microcircuit",
     simulator: SimulatorOption = DEFAULT_SIMULATOR,
     channels: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Channels of the block, if it has them; else 1.")
+        int | None,
+        typer.Option(min=1, max=4096, help="Channels, where a block takes them; else 1."),
     ] = None,
     config: Annotated[
         str | None, typer.Option(help="Which of the benches' configurations; else the block's own.")
@@ -39,7 +40,9 @@ def sim(
         bool, typer.Option("--waves", help="Record VCD, and of the microcircuit GTKWave save files.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the waves.")] = Path("waves"),
-    listed: Annotated[bool, typer.Option("--list", help="List the blocks, and what each takes.")] = False,
+    listed: Annotated[
+        bool, typer.Option("--list", help="List the blocks, and what each takes, its default first.")
+    ] = False,
 ) -> None:
     """Run the cocotb benches of a block."""
     from ...gateware.toolchain import ToolError

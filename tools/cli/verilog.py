@@ -23,7 +23,8 @@ def verilog(
         str | None, typer.Argument(help=f"Which block: {', '.join(BLOCK_NAMES)}; else microcircuit.")
     ] = None,
     channels: Annotated[
-        int | None, typer.Option(min=1, max=4096, help="Channels of the block, if it has them; else 1.")
+        int | None,
+        typer.Option(min=1, max=4096, help="Channels, where a block takes them; else 1."),
     ] = None,
     whole_chip: Annotated[bool, typer.Option("--chip", help="The same as the block `chip`.")] = False,
     cfpc: Annotated[bool, typer.Option("--cfpc", help="The same as the block `cfpc`.")] = False,

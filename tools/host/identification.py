@@ -107,7 +107,7 @@ def identify(where: Connection, design: str, *, status: Console) -> Identificati
     return Identification(
         found,
         f"microzone {found.version}",
-        f"{found.circuits} microcircuits, {found.electrodes} electrodes, "
+        f"{found.circuits} microcircuit{'s' * (found.circuits != 1)}, {found.electrodes} electrodes, "
         f"{' and '.join(parts) or 'no recalibration'}",
         known,
         _would_build(own, where, status) if known else {},

@@ -21,7 +21,7 @@ from .study import CONTROL, Comparison, Found
 
 __all__ = ["draw_energy", "draw_pathologies", "draw_regions", "draw_sensitivity"]
 
-# Okabe and Ito's palette, as in ``tools.figures``.
+# Okabe and Ito's palette, as in ``tools.report.figures``.
 _COLOURS = {"variant": "#0072B2", "control": "#999999", "pathology": "#D55E00", "words": "#009E73"}
 _DARK = 0.6
 """Share of a colour scale beyond which text on it is white."""

@@ -24,7 +24,7 @@ __all__ = [
     "save_rasters", "set_trials",
 ]  # fmt: skip
 
-# Okabe and Ito's palette, as in ``tools.figures``.
+# Okabe and Ito's palette, as in ``tools.report.figures``.
 BLACK, BLUE, GREEN, ORANGE, RED, PINK, GREY = (
     "#000000", "#0072B2", "#009E73", "#E69F00", "#D55E00", "#CC79A7", "#999999",
 )  # fmt: skip

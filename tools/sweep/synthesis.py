@@ -1,4 +1,7 @@
-"""The cores of a sweep, which workers synthesise. Their cost depends on what is imported here."""
+"""The cores of a sweep, which workers synthesise.
+
+What is imported here is part of the key of each result (``golden_model.provenance``): no more than it needs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The sessions of a sweep, in parts that workers do. Their numbers depend on what is imported here."""
+"""The sessions of a sweep, in parts that workers do.
+
+What is imported here is part of the key of each result (``golden_model.provenance``): no more than it needs.
+"""
 
 from __future__ import annotations
 
