@@ -34,12 +34,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import numba
 import numpy as np
 import numpy.typing as npt
 from numba import types
 from numba.extending import overload
 
+from .compiled import compiled
 from .config import ChannelDetection, ChipConfig
 from .detection_parameters import TAPS, DetectionParameters, DetectionRow
 
@@ -103,7 +103,7 @@ def _rest(electrodes: int, dtype: type[Any]) -> npt.NDArray[Any]:
     return np.zeros(electrodes, np.dtype([*fields, *counts]))
 
 
-@numba.njit(cache=True)
+@compiled()
 def _detect(  # type: ignore[no-untyped-def]
     x, blanked, seen, biquads, biquad_bits, biquad_state, states, bits, waits, gain, gain_bits,
     level, shape, limits, crossed, signals

@@ -12,12 +12,14 @@ from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
+import platformdirs
 
 __all__ = [
     "FileError",
     "as_number",
     "as_steps",
     "atomic_write",
+    "cache_path",
     "check_ascending",
     "check_target",
     "entry_names",
@@ -27,6 +29,12 @@ __all__ = [
 
 class FileError(ValueError):
     """A file that cannot be used; the message names the file and the entry."""
+
+
+def cache_path() -> Path:
+    """Where what was made once is kept: ``$MICROZONE_CACHE``, or the user's cache folder; not made here."""
+    chosen = os.environ.get("MICROZONE_CACHE")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("microzone"))
 
 
 def check_target(path: Path | str) -> None:

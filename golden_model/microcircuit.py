@@ -43,10 +43,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from .compiled import compiled
 from .config import ChipConfig
 from .fixed import to_real
 from .recalibration import CYCLES_PER_CHANNEL, Outcome, Recalibration, RecalibrationFixed, RecalibrationFloat
@@ -157,7 +157,7 @@ class Response(Generic[Number]):
     recalibrations: Sequence[Outcome[Number]] = ()
 
 
-@numba.njit(cache=True)
+@compiled()
 def _advance(  # type: ignore[no-untyped-def]
     pn, io, weight, potentiation, depression, states, active_ring, inhibition_ring,
     delays, constants, cr_out, weight_out, signals,

@@ -239,7 +239,7 @@ MUTANTS = {
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_a_broken_engine_is_found(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = changed(engine_module, *MUTANTS[mutant], without="@numba.njit(cache=True, nogil=True)\n")
+    broken = changed(engine_module, *MUTANTS[mutant], without="@compiled(nogil=True)\n")
     monkeypatch.setattr(engine_module, "_jump", broken._jump)
     rng = np.random.default_rng(7)
     with pytest.raises(AssertionError):

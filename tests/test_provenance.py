@@ -518,3 +518,38 @@ def test_another_measure_is_measured_anew(told: dict[str, Any], copy: Copy) -> N
     assert found["status"] == [
         "out/sweep: sessions computed with another tools/sweep/behaviour.py: computed anew"
     ]
+
+
+KERNEL = """
+import numpy as np
+from microzone.golden_model.cfpc.loop import Loop, LoopState
+from microzone.golden_model.cfpc.config import CfpcConfig
+from microzone.golden_model.cfpc.filter import AdaptiveFilterFloat
+config = CfpcConfig.make()
+trial = AdaptiveFilterFloat(config).close(LoopState(config.loop), config.reference[:50], config.basis_inputs[:50])
+print(float(np.sum(trial.y)))
+"""
+
+
+def test_a_compiled_kernel_is_made_anew_when_what_it_calls_changes(tmp_path: Path) -> None:
+    """The loop's output is compiled into the filter's kernel, and stands in another file."""
+    copied("microzone", tmp_path, edit="golden_model/cfpc/loop.py")
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "MICROZONE_CACHE": str(tmp_path / "cache")}
+
+    def result() -> float:
+        command = [sys.executable, tmp_path / "kernel.py"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return float(done.stdout)
+
+    before = result()
+    assert result() == before
+    loop = tmp_path / "microzone" / "golden_model" / "cfpc" / "loop.py"
+    text = loop.read_text(encoding="utf-8")
+    old = "    y = d * (line[head] if line.size else x)\n"
+    assert text.count(old) == 1
+    loop.write_text(text.replace(old, old.replace("y = ", "y = 0.5 + ")), encoding="utf-8")
+    after = result()
+    shutil.rmtree(tmp_path / "cache")
+    assert after == result() != before

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from ..compiled import compiled
 from ..config import ChannelDetection, ChipConfig
 from ..detection import DetectorFloat
 from ..events import Events, Steps
@@ -99,7 +99,7 @@ class Selection:
 # --- many thresholds at once ----------------------------------------------------------------------
 
 
-@numba.njit(cache=True)
+@compiled()
 def _cross(  # type: ignore[no-untyped-def]
     variability, scale, thresholds, first, refractory, settle, below, last, found, counts
 ):  # fmt: skip

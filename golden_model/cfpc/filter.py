@@ -17,10 +17,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from ..compiled import compiled
 from .config import CfpcConfig
 from .loop import Loop, LoopState, advance, output
 from .systems import Reals
@@ -109,7 +109,7 @@ class Memory(NamedTuple):
         )
 
 
-@numba.njit(cache=True)
+@compiled()
 def _close(loop, model, memory, weights, rate, reference, inputs, trial):  # type: ignore[no-untyped-def]
     """A trial; `loop`: plant, feedback, state, line, head. Returns the head."""
     (a, b, c, d), feedback, plant_state, plant_line, head = loop

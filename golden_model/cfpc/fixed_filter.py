@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba
 import numpy as np
 
+from ..compiled import compiled
 from ..fixed import Rounding, quantize
 from .config import CfpcConfig
 from .filter import AdaptiveFilter, Memory, Trial
@@ -22,7 +22,7 @@ _FAR = 1 << 62
 """Beyond any product."""
 
 
-@numba.njit(cache=True)
+@compiled()
 def _narrow(word, drop, half_up, low, high):  # type: ignore[no-untyped-def]
     """As ``golden_model.fixed.resize``: round, then saturate."""
     if drop > 0:  # noqa: SIM108
@@ -59,7 +59,7 @@ class _Model(NamedTuple):
     limits: _Limits
 
 
-@numba.njit(cache=True)
+@compiled()
 def _step(model, memory, weights, frozen, error, inputs):  # type: ignore[no-untyped-def]
     """One step in raw words; o."""
     a, b, c, d = model.matrices
@@ -103,7 +103,7 @@ def _step(model, memory, weights, frozen, error, inputs):  # type: ignore[no-unt
     return _narrow(total, model.shifts.weight, True, signal_low, signal_high)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _process(model, memory, weights, frozen, error, inputs, steps):  # type: ignore[no-untyped-def]
     """Steps of given errors."""
     spacing, trace_line, heads = model.spacing, memory.trace_line, memory.heads
@@ -117,7 +117,7 @@ def _process(model, memory, weights, frozen, error, inputs, steps):  # type: ign
             courses[n, j] = weights[j]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _close(loop, model, memory, weights, frozen, scale, reference, inputs, trial):  # type: ignore[no-untyped-def]
     """A trial; `loop`: plant, feedback, state, line, head. Returns the head."""
     (a, b, c, d), feedback, state, line, head = loop

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 from scipy.linalg import toeplitz
 
+from ..compiled import compiled
 from .systems import Reals, StateSpace
 
 __all__ = ["Loop", "LoopState", "measured_transfer_matrix"]
 
 
-@numba.njit(cache=True)
+@compiled()
 def output(c, d, state, line, head, x):  # type: ignore[no-untyped-def]
     """Y of the present step: of state and delay line, and, where there is no delay, of `x`."""
     y = d * (line[head] if line.size else x)
@@ -23,7 +23,7 @@ def output(c, d, state, line, head, x):  # type: ignore[no-untyped-def]
     return y
 
 
-@numba.njit(cache=True)
+@compiled()
 def advance(a, b, feedback, state, line, head, x, y):  # type: ignore[no-untyped-def]
     """To the next step; `y` is the output of this one."""
     u = x - y if feedback else x
@@ -40,7 +40,7 @@ def advance(a, b, feedback, state, line, head, x, y):  # type: ignore[no-untyped
     state[:] = after
 
 
-@numba.njit(cache=True)
+@compiled()
 def _respond(a, b, c, d, feedback, delay, x):  # type: ignore[no-untyped-def]
     y = np.empty(x.size)
     state, line = np.zeros(b.size), np.zeros(delay)

@@ -26,10 +26,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from ..compiled import compiled
 from ..config import ChipConfig
 from ..events import Events, Steps
 from ..fixed import to_real
@@ -53,7 +53,7 @@ _FAR = 10**12
 ) = range(15)  # fmt: skip
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _weight(step, line, state, high):  # type: ignore[no-untyped-def]
     """W after a step, from the line that it is on: (w before the line, change a step)."""
     n = step - state[_BASE] + 1
@@ -62,14 +62,14 @@ def _weight(step, line, state, high):  # type: ignore[no-untyped-def]
     return min(line[0] + n * line[1], high)
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _scaled(step, line, state, constants):  # type: ignore[no-untyped-def]
     """S in a step with an active trace."""
     trace = constants.start - (step - state[_DETECTED]) * constants.slope
     return _weight(step, line, state, constants.high) * trace
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _falls_through(first, last, line, state, constants):  # type: ignore[no-untyped-def]
     """The first step with S below θ, where S is not below it in step `first` but is in `last`."""
     while last - first > 1:
@@ -81,7 +81,7 @@ def _falls_through(first, last, line, state, constants):  # type: ignore[no-unty
     return last
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _highest(first, last, line, state, constants):  # type: ignore[no-untyped-def]
     """The step from `first` to `last` with the highest S."""
     while first < last:
@@ -93,7 +93,7 @@ def _highest(first, last, line, state, constants):  # type: ignore[no-untyped-de
     return first
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _listen(stop, io, state, blanks):  # type: ignore[no-untyped-def]
     """Count the unblanked IO detections before step `stop`; whether there is one in the step before it."""
     heard = False
@@ -108,7 +108,7 @@ def _listen(stop, io, state, blanks):  # type: ignore[no-untyped-def]
     return heard
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _respond(step, state, windows, recovery, crs, blanks):  # type: ignore[no-untyped-def]
     """A CR, and the steps that its train blanks."""
     crs[state[_CRS]] = step
@@ -127,7 +127,7 @@ def _respond(step, state, windows, recovery, crs, blanks):  # type: ignore[no-un
             state[_BLANKS] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@compiled(nogil=True)
 def _jump(  # type: ignore[no-untyped-def]
     now, stop, pn, io, state, line, delays, constants, potentiation, depression,
     windows, recovery, crs, pieces, values, blanks,

@@ -25,10 +25,10 @@ import heapq
 import math
 from typing import NamedTuple
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
+from ..compiled import compiled
 from ..config import ChipConfig, ConfigError
 from ..detection import DetectorFloat
 from ..events import MAX_STEPS, Steps
@@ -404,7 +404,7 @@ def _complex_spikes_in(background: Microvolts, config: ChipConfig) -> Microvolts
     return np.asarray(window * background[whole[:, None] + np.arange(-before, after)])
 
 
-@numba.njit(cache=True)
+@compiled()
 def _are_shares(on):  # type: ignore[no-untyped-def]
     wrong = 0
     for i in range(on.shape[0]):
@@ -413,7 +413,7 @@ def _are_shares(on):  # type: ignore[no-untyped-def]
     return wrong == 0
 
 
-@numba.njit(cache=True)
+@compiled()
 def _record(  # type: ignore[no-untyped-def]
     on, recorded, start, stop, buffer, at, frame, states, follow, artefact_uv, late, eyelid, per_step
 ):  # fmt: skip

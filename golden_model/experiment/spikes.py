@@ -14,11 +14,11 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import scipy.special
 
+from ..compiled import compiled
 from ..events import Steps
 from .protocol import bernoulli_steps
 
@@ -352,7 +352,7 @@ class Neighbourhood:
         return response
 
 
-@numba.njit(cache=True)
+@compiled()
 def add_waveforms(frames, column, which, waveforms, at):  # type: ignore[no-untyped-def]
     """``frames[at[i]:, column] += waveforms[which[i]]`` for each i, in this order."""
     for i in range(at.size):

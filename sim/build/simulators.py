@@ -29,10 +29,10 @@ from xml.etree import ElementTree
 
 import cocotb_tools.check_results
 import find_libpython
-import platformdirs
 from cocotb_tools.runner import get_runner
 
 from ...gateware.toolchain import ToolError, find_tool, tool_version, yosys_share
+from ...golden_model.files import cache_path
 from ...golden_model.provenance import provenance
 
 __all__ = [
@@ -70,9 +70,8 @@ class Design:
 
 
 def cache_folder() -> Path:
-    """Where built simulations are kept: ``$MICROZONE_CACHE``, or the user's cache folder."""
-    chosen = os.environ.get("MICROZONE_CACHE")
-    folder = Path(chosen) if chosen else Path(platformdirs.user_cache_dir("microzone"))
+    """The folder of ``files.cache_path``, made where it is not there."""
+    folder = cache_path()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
