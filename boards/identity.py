@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..gateware.identity import identity_of
 from ..golden_model.config import ConfigError
 from .board import BOARDS, Board
 from .designs import Configuration, design_of
+from .family import without_collisions
 
-__all__ = ["board_identities", "board_identity"]
+__all__ = ["board_identities", "board_identity", "sources_of"]
 
 
 def board_identity(board: Board, config: Configuration, baud: int) -> str:
-    """What the design on a board says of itself: the digest of all that is synthesised, pads and UART too.
+    """What the design on a board says of itself: the digest of what is synthesised, how, and on which pins.
 
     Parameters
     ----------
@@ -27,8 +30,16 @@ def board_identity(board: Board, config: Configuration, baud: int) -> str:
     """
     design = design_of(config)
     design.check(board, config)
-    plan = board.platform().prepare(design.top(config, baud), "top", emit_src=False)
-    return identity_of(plan.files["top.il"])
+    return identity_of(
+        *sources_of(board, board.platform().prepare(design.top(config, baud), "top", emit_src=False))
+    )
+
+
+def sources_of(board: Board, plan: Any) -> list[str]:
+    """RTLIL as Yosys gets it, its script, and the constraints of pins and clocks, of Amaranth's plan."""
+    constraints = [plan.files[name] for name in sorted(plan.files) if name.endswith((".pcf", ".lpf"))]
+    script = board.family.script(clock_hz=board.clock_hz, pads=True)
+    return [without_collisions(plan.files["top.il"]), script, *constraints]
 
 
 def board_identities(config: Configuration, baud: int) -> dict[str, str]:

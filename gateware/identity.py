@@ -16,17 +16,19 @@ NO_IDENTITY = "0" * IDENTITY_DIGITS
 """What a design says of itself that was never asked who it is: one in a test bench."""
 
 
-def identity_of(rtlil: str) -> str:
+def identity_of(rtlil: str, *others: str) -> str:
     """The identity of a design, from its RTLIL with :data:`NO_IDENTITY`: two that differ have not the same.
 
     Parameters
     ----------
     rtlil : str
         Of the whole design, without source locations: equal text for equal hardware.
+    *others : str
+        What a bitstream depends on besides: constraints, how it is synthesised.
 
     Returns
     -------
     str
         The first 64 bits of its SHA-256, in hex.
     """
-    return hashlib.sha256(rtlil.encode()).hexdigest()[:IDENTITY_DIGITS]
+    return hashlib.sha256("\0".join([rtlil, *others]).encode()).hexdigest()[:IDENTITY_DIGITS]

@@ -14,11 +14,11 @@ import pytest
 import register_host
 from amaranth.sim import Simulator
 from fake_device import CONFIG, FakeDevice, connect
-from microzone.boards import designs
+from microzone.boards import designs, icebreaker
 from microzone.boards.board import BOARDS
 from microzone.boards.build import BuildReport
 from microzone.boards.flow import Use
-from microzone.boards.identity import board_identities, board_identity
+from microzone.boards.identity import board_identities, board_identity, sources_of
 from microzone.gateware import chip, linked_chip
 from microzone.gateware.amplifier.amplifier import AmplifierFault
 from microzone.gateware.cfpc import filter as cfpc_filter
@@ -106,6 +106,21 @@ def test_pads_serial_line_and_configuration_are_part_of_it() -> None:
     assert len(identities) == 4
 
 
+def test_pins_and_the_recipe_of_synthesis_are_part_of_it() -> None:
+    """A stimulator whose lines are exchanged is another chip."""
+    resources = icebreaker.chip_resources
+
+    def exchanged(*places: Any, stimulator: tuple[str, ...], **others: Any) -> Any:
+        cathodic, anodic, *rest = stimulator
+        return resources(*places, stimulator=(anodic, cathodic, *rest), **others)
+
+    with mock.patch.object(icebreaker, "chip_resources", exchanged):
+        other_pins = chip_identity()
+    slower = replace(ICEBREAKER, family=replace(ICEBREAKER.family, dsp=""))
+    identities = {chip_identity(), other_pins, board_identity(slower, CHIP, BAUD)}
+    assert len(identities) == 3
+
+
 def test_only_the_boards_that_a_configuration_is_for_have_one() -> None:
     assert board_identities(CHIP, BAUD) == {"icebreaker": chip_identity()}
     assert board_identities(ChipConfig.make(time={"clock_hz": 24e6}), BAUD) == {}
@@ -113,13 +128,15 @@ def test_only_the_boards_that_a_configuration_is_for_have_one() -> None:
 
 def test_the_identity_is_that_of_the_design_without_it() -> None:
     """And the two differ in nothing else: every line that differs is one of the words of the registers."""
-    plain, said = (
-        ICEBREAKER.platform()
-        .prepare(designs.DESIGNS["chip"].top(CHIP, BAUD, identity), "top", emit_src=False)
-        .files["top.il"]
+    plans = [
+        ICEBREAKER.platform().prepare(
+            designs.DESIGNS["chip"].top(CHIP, BAUD, identity), "top", emit_src=False
+        )
         for identity in (NO_IDENTITY, SAID)
-    )
-    assert identity_of(plain) == chip_identity() != identity_of(said)
+    ]
+    first, second = (identity_of(*sources_of(ICEBREAKER, plan)) for plan in plans)
+    assert first == chip_identity() != second
+    plain, said = (plan.files["top.il"] for plan in plans)
     pairs = [(a, b) for a, b in zip(plain.splitlines(), said.splitlines(), strict=True) if a != b]
     assert len(pairs) == 1 and f"{int(SAID[:8], 16):032b}" in pairs[0][1], "the words of one memory"
 
