@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from amaranth.back import rtlil, verilog  # type: ignore[attr-defined]  # the stubs lack rtlil
+from amaranth.back.verilog import YosysError
 
 __all__ = [
     "ToolError",
@@ -131,6 +132,9 @@ def to_verilog(component: Any, name: str) -> str:
         remedy = r"\\\$auto\$verilog_backend\.cc:\d+:dump_module\$(\d+)"
         named = re.sub(remedy, r"yosys_initial_\1", str(text))
         return re.sub(r"reg (yosys_initial_\d+) *= 0;", r"reg \1;\n  initial \1 <= 0;", named)
+    except YosysError as error:
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ToolError(f"yosys ({os.environ['YOSYS']}): {first}") from None
     finally:
         if before is None:
             del os.environ["YOSYS"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import re
 import shlex
 import subprocess
@@ -14,10 +16,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from microzone.gateware.link.record_fifo import RecordFifo
 from microzone.gateware.microcircuit.parameters import Parameter
 from microzone.gateware.toolchain import ToolError, to_verilog
 from microzone.golden_model import ChipConfig, Events, MicrocircuitFixed, Protocol
 from microzone.golden_model.experiment.protocol import Trial
+from microzone.sim.build.kept_verilog import kept_text
 from microzone.sim.build.simulators import (
     PROGRAM,
     SIMULATORS,
@@ -356,3 +360,32 @@ def test_what_a_simulator_does_not_compile_is_refused() -> None:
         installed("icarus").build(counter())
     with pytest.raises(ToolError, match=r"cxxrtl: compilation failed .*without a program"):
         installed("cxxrtl").build(replace(counter(), program=None))
+
+
+def test_a_full_cache_is_one_line_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MICROZONE_CACHE", str(tmp_path))
+    real = Path.write_text
+
+    def full(path: Path, text: str, **options: Any) -> int:
+        if path.is_relative_to(tmp_path):
+            real(path, text[:10], **options)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    for write in (
+        lambda: kept_text("core", "0" * 20, lambda: "module core; endmodule"),
+        lambda: SIMULATORS["verilator"].build(Design({"core.sv": "module core; endmodule"}, "core")),
+    ):
+        with pytest.raises(ToolError, match=f"cache folder {tmp_path}: No space left on device"):
+            write()
+    assert not list(tmp_path.glob("core-*"))
+
+
+def test_a_yosys_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = tmp_path / "yosys"
+    broken.write_text("#!/bin/sh\n[ \"$1\" = -V ] && echo 'Yosys 0.70' && exit 0\nexit 3\n")
+    broken.chmod(0o755)
+    monkeypatch.setenv("YOSYS", str(broken))
+    with pytest.raises(ToolError, match=rf"yosys \({broken}\): ."):
+        to_verilog(RecordFifo(4), "fifo")

@@ -12,7 +12,7 @@ from ...boards.family import FamilyName
 from ...gateware.toolchain import find_tool, to_rtlil, to_verilog, tool_version
 from ...golden_model.provenance import provenance
 from .netlist import netlist_verilog
-from .simulators import cache_folder
+from .simulators import cache_folder, in_cache
 
 _SIM = files(__package__.rpartition(".")[0])
 
@@ -56,7 +56,11 @@ def kept_text(name: str, key: str, make: Callable[[], str]) -> str:
     """What `make` makes, from the cache where it has been made under the same key before."""
     kept = cache_folder() / f"{name}-{key[:20]}.sv"
     if not kept.is_file():
-        part = kept.with_suffix(f".{os.getpid()}")
-        part.write_text(make(), encoding="utf-8")
-        part.replace(kept)
+        text, part = make(), kept.with_suffix(f".{os.getpid()}")
+        try:
+            with in_cache():
+                part.write_text(text, encoding="utf-8")
+                part.replace(kept)
+        finally:
+            part.unlink(missing_ok=True)
     return kept.read_text(encoding="utf-8")

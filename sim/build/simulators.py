@@ -79,6 +79,16 @@ def cache_folder() -> Path:
     return folder
 
 
+@contextmanager
+def in_cache() -> Iterator[None]:
+    """A write to the cache; ToolError where its disk is full, or its folder may not be written."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise ToolError(f"cache folder {cache_path()}: {reason}; choose one with MICROZONE_CACHE") from None
+
+
 class Simulator(ABC):
     """One simulator: compiles designs, keeps what it compiled, and runs it.
 
@@ -117,10 +127,12 @@ class Simulator(ABC):
         if target.is_dir():
             return target
         # Build beside the target and rename: a killed or a second build leaves nothing half-made.
-        work = Path(tempfile.mkdtemp(prefix="build-", dir=cache_folder()))
+        with in_cache():
+            work = Path(tempfile.mkdtemp(prefix="build-", dir=cache_folder()))
         log = work / "build.log"
-        for name, text in design.sources.items():
-            (work / name).write_text(text, encoding="utf-8")
+        with in_cache():
+            for name, text in design.sources.items():
+                (work / name).write_text(text, encoding="utf-8")
         try:
             self._compile(design, work, log)
         except (RuntimeError, ValueError, SystemExit, subprocess.CalledProcessError) as error:
