@@ -10,7 +10,7 @@ help: ## this list
 
 setup: .venv/.installed ## .venv with microzone and its tools
 
-.venv/.installed: pyproject.toml tools/setup.sh
+.venv/.installed: pyproject.toml package/__init__.py tools/setup.sh
 	tools/setup.sh
 
 inference: .venv/.inference ## what `microzone infer --method dsn` and `npe` need besides: torch, sbi, zuko

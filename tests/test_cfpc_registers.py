@@ -180,7 +180,7 @@ def test_addresses_of_each_size() -> None:
         assert known["step.BASIS[0]"].address == 0x4000
         assert known["step.ERROR"].address == 0x4000 + 4 * inputs, "one request holds bases and error"
         assert known[f"weights.WEIGHT[{synapses - 1}]"].address == 0xC000 + 4 * (synapses - 1)
-        assert len(known.by_address) == len(known.registers) == 16 + inputs + 2 + synapses
+        assert len(known.by_address) == len(known.registers) == 19 + inputs + 2 + synapses
     for register in known.registers.values():
         masks = [field.mask for field in register.fields.values()]
         assert sum(masks) < 1 << 32 and sum(mask.bit_count() for mask in masks) == sum(masks).bit_count()

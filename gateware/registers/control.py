@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from importlib import metadata
 from typing import Any, TypeAlias
 
-from ... import __version__
 from ..link.frames import PROTOCOL
 from .map import Register, RegisterMap
 
@@ -31,7 +31,7 @@ def identification(magic: int, clock_hz: float, digest: str, identity: str) -> d
     identity : str
         Of the gateware, see ``identity_of``.
     """
-    version = re.findall(r"\d+", __version__)
+    version = re.findall(r"\d+", metadata.version("microzone"))
     return {
         "MAGIC": {"magic": magic},
         "VERSION": dict(zip(("major", "minor", "patch"), map(int, version), strict=False)),

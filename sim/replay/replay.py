@@ -26,7 +26,7 @@ from amaranth.hdl import Shape
 from ...gateware.events import EventKind, channel_shape
 from ...gateware.microcircuit.microcircuit import Microcircuit, Timing
 from ...gateware.microcircuit.parameters import Parameter, word_width
-from ...gateware.toolchain import ToolError
+from ...gateware.toolchain import ToolError, find_tool
 from ...golden_model.config import ChipConfig
 from ...golden_model.events import Events
 from ...golden_model.microcircuit import SIGNALS, MicrocircuitFixed
@@ -34,7 +34,7 @@ from ...golden_model.recalibration import Outcome, RecalibrationFixed
 from ..build.kept_verilog import kept_verilog, sim_sources
 from ..build.netlist import Netlist
 from ..build.readback import readback_verilog
-from ..build.simulators import BenchFailure, CocotbSimulator, Design, Simulator
+from ..build.simulators import BenchFailure, CocotbSimulator, Design, Simulator, cache_folder
 from .comparison import first_difference, first_recalibration
 from .record import (
     CHUNK,
@@ -224,12 +224,17 @@ def _apply(write: Write, model: MicrocircuitFixed) -> None:
     held[write.parameter][write.channel] = write.word
 
 
-@lru_cache(maxsize=8)
 def core_verilog(config: ChipConfig, channels: int) -> str:
     """SystemVerilog of the core, module ``microcircuit``; kept in the cache by the hash of its RTLIL.
 
-    ConfigError if the configuration has no time to recalibrate so many channels.
+    ConfigError if the configuration has no time to recalibrate so many channels; ToolError without Yosys.
     """
+    return _remembered(config, channels, find_tool("yosys"), cache_folder())
+
+
+@lru_cache(maxsize=8)
+def _remembered(config: ChipConfig, channels: int, yosys: str, folder: Path) -> str:
+    """The core, elaborated once in a process for each Yosys and cache that the environment names."""
     return core_netlist(config, channels, None)
 
 
