@@ -118,6 +118,7 @@ def test_interrupted_and_resumed_is_undisturbed(
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_workers_change_nothing(microzone: Microzone) -> None:
     assert microzone("infer", *WANT, *SMALL).status == 0
     one = weighted()

@@ -53,7 +53,7 @@ def check_band(found: DsnResult, truth: tuple[float, np.ndarray]) -> None:
     assert np.corrcoef(z.T)[0, 1] < -0.9 and z[:, 0].std() == pytest.approx(1.7, abs=0.15)
 
 
-@pytest.mark.parametrize("differentiable", [True, False])
+@pytest.mark.parametrize("differentiable", [pytest.param(True, marks=pytest.mark.slow), False])
 def test_a_ridge_is_found_whole(differentiable: bool, truth: tuple[float, np.ndarray]) -> None:
     told: list[str] = []
 
