@@ -128,20 +128,19 @@ def build_bitstream(
     design = design_of(config)
     design.check(board, config)
     baud = board.baud if baud is None else baud
-    try:
-        design.top(config, baud)
-    except ValueError as error:
-        raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from None
     for name in ("config.toml", "report.json"):
         check_target(out / name)
+    progress("Amaranth: elaborating")
+    try:
+        identity = board_identity(board, config, baud)
+    except ValueError as error:
+        raise error if isinstance(error, ConfigError) else ConfigError(str(error)) from None
     family = board.family
     tools = family.versions()
 
     with tempfile.TemporaryDirectory(prefix="microzone-") as name:
         folder = Path(name)
-        progress("Amaranth: elaborating")
         # Pads and constraints are Amaranth's. Without names of source lines, equal hardware is equal text.
-        identity = board_identity(board, config, baud)
         plan = board.platform().prepare(design.top(config, baud, identity), "top", emit_src=False)
         plan.extract(folder)
         _, placing, packing, *_ = json.loads(plan.files["build_top.json"])["commands"]
