@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ..models import paired_then_alone
 from .chip import Host
 from .link import Transport
 
-__all__ = ["Connection", "Trials", "connected"]
+__all__ = ["Connection", "Trials", "building", "check_place", "connected", "serial_transport"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,25 @@ class Trials:
     seed: int = 1
 
 
+def check_place(where: Connection) -> None:
+    """ConfigError if a chip is asked for both at a port and in simulation."""
+    if where.simulated and where.port is not None:
+        raise ConfigError("--port and --simulated: choose one")
+
+
+def serial_transport(where: Connection) -> Transport:
+    """The open serial port; LinkError if it cannot be opened."""
+    from .serial import SerialTransport, find_port
+
+    return SerialTransport(where.port or find_port(), where.baud)
+
+
+def building(status: Console | None) -> AbstractContextManager[object]:
+    """Tells that a simulation is being built."""
+    told = "verilator: building the simulation (once for each configuration)"
+    return (status or Console(quiet=True)).status(told)
+
+
 @contextmanager
 def connected(
     where: Connection, trials: Trials | None = None, *, status: Console | None = None
@@ -85,10 +104,8 @@ def connected(
     """
     config = ChipConfig.load(where.config) if where.config else ChipConfig.make()
     preparation = None
-    transport: Transport
     if where.simulated:
-        if where.port is not None:
-            raise ConfigError("--port and --simulated: choose one")
+        check_place(where)
         from ...sim.loop.closed_loop import with_slowest_clock
         from ...sim.loop.simulated_board import SimulatedBoard, electrodes_of
 
@@ -98,14 +115,10 @@ def connected(
             protocol = paired_then_alone(trials.paired, trials.cs_alone, iti_s=trials.iti_s)
             preparation = Preparation(config, protocol, trials.seed)
             electrodes, n_frames = electrodes_of(config, preparation, trials.seed), preparation.n_frames
-        with (status or Console(quiet=True)).status(
-            "verilator: building the simulation (once for each configuration)"
-        ):
-            transport = SimulatedBoard(config, electrodes, n_frames=n_frames, baud=where.baud)
+        with building(status):
+            transport: Transport = SimulatedBoard(config, electrodes, n_frames=n_frames, baud=where.baud)
     else:
-        from .serial import SerialTransport, find_port
-
-        transport = SerialTransport(where.port or find_port(), where.baud)
+        transport = serial_transport(where)
     host = Host(transport, config)
     try:
         yield host, preparation

@@ -8,10 +8,10 @@ from typing import Any
 from rich.console import Console
 
 from ...golden_model.cfpc.config import CfpcConfig
-from ...golden_model.config import ChipConfig, ConfigError
+from ...golden_model.config import ChipConfig
 from .cfpc import CfpcIdentity, CfpcLink
 from .chip import Identity
-from .connection import Connection, connected
+from .connection import Connection, building, check_place, connected, serial_transport
 from .link import Transport
 
 __all__ = ["Identification", "identify"]
@@ -118,16 +118,13 @@ def _identify_filter(config: CfpcConfig, where: Connection, status: Console) -> 
     """What a CFPC filter says of itself."""
     transport: Transport
     if where.simulated:
-        if where.port is not None:
-            raise ConfigError("--port and --simulated: choose one")
+        check_place(where)
         from ...sim.loop.simulated_cfpc import SimulatedCfpc
 
-        with status.status("verilator: building the simulation (once for each configuration)"):
+        with building(status):
             transport = SimulatedCfpc(config, baud=where.baud)
     else:
-        from .serial import SerialTransport, find_port
-
-        transport = SerialTransport(where.port or find_port(), where.baud)
+        transport = serial_transport(where)
     try:
         return CfpcLink(transport, config).identify()
     finally:
