@@ -12,7 +12,11 @@ from .options import (
     ConfigOption,
     JsonOption,
     SchedulerOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
     WorkersOption,
+    check_scheduler,
     console,
     errors,
     load_config,
@@ -42,10 +46,12 @@ def infer_compare(
     seed: Annotated[int, typer.Option(min=0, max=10**7, help="Seed of draws and sessions.")] = 1,
     scheduler: SchedulerOption = None,
     workers: WorkersOption = None,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Variants and pathologies of the circuit: where each behaves, how far, what tells it, at what energy."""
-    from ..cluster import check_where
     from ..infer_compare.picture import draw_energy, draw_pathologies, draw_regions, draw_sensitivity
     from ..infer_compare.question import Question
     from ..infer_compare.report import report
@@ -53,7 +59,7 @@ def infer_compare(
     from ..infer_compare.text import print_comparison
     from ..report.output import make_folder, write_json
 
-    check_where(scheduler, workers)
+    check_scheduler(scheduler, workers, tls_ca, tls_cert, tls_key)
     asked = Question(circuits, want or [], limits or [], draws, sessions, seed).asked(load_config(config))
     make_folder(out)
     found = compare_circuits(asked, out, scheduler=scheduler, workers=workers, status=errors)

@@ -14,7 +14,11 @@ from .options import (
     JsonOption,
     SchedulerOption,
     SimulatorOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
     WorkersOption,
+    check_scheduler,
     chosen_simulator,
     console,
     errors,
@@ -53,6 +57,9 @@ def reproduce(
     ] = True,
     scheduler: SchedulerOption = None,
     workers: WorkersOption = None,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Reproduce figures of the papers: picture, numbers, and its statements on float, fixed and RTL."""
@@ -64,6 +71,7 @@ def reproduce(
     where = errors if as_json else console
     names, chip = chosen_figures(figures, where), load_config(config)
     needed = rtl and any(name in WITH_RTL for name in names)
+    check_scheduler(scheduler, workers, tls_ca, tls_cert, tls_key)
     with cluster(scheduler, workers) as workforce:
         simulated = chosen_simulator(simulator) if needed else None
         setting = Setting(chip, seed, sessions, simulated, workforce, errors)

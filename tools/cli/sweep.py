@@ -8,7 +8,19 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigOption, JsonOption, SchedulerOption, WorkersOption, console, errors, load_config
+from .options import (
+    ConfigOption,
+    JsonOption,
+    SchedulerOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
+    WorkersOption,
+    check_scheduler,
+    console,
+    errors,
+    load_config,
+)
 
 __all__ = ["sweep"]
 
@@ -30,16 +42,18 @@ def sweep(
     ] = True,
     scheduler: SchedulerOption = None,
     workers: WorkersOption = None,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Formats, parameters, detection quality: fixed against float on the same sessions, and logic cells."""
-    from ..cluster import check_where
     from ..report.output import check_files
     from ..sweep.run import run_sweep
     from ..sweep.spec import BUILT_IN, Spec
     from ..sweep.text import print_report, print_rows
 
-    check_where(scheduler, workers)
+    check_scheduler(scheduler, workers, tls_ca, tls_cert, tls_key)
     asked = Spec.load(spec, sessions=sessions, seed=seed)
     check_files([config, None if spec in BUILT_IN else Path(spec)], [])
     rows, report = run_sweep(
