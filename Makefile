@@ -60,5 +60,6 @@ site: setup ## docs/ as HTML in build/site; warnings are errors
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env --write-all \
 	    -b html -d $(SITE).doctrees $(DOCS) $(SITE)
 
-clean: ## remove .venv and all that is generated
+clean: ## remove .venv, the cache and all that is generated
+	if [ -x $(BIN)/microzone ]; then $(BIN)/microzone doctor --prune; fi
 	rm -rf .venv build dist *.egg-info demo-output cfpc-output reproduce-output waves .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from microzone.gateware import scratch as scratch_module
-from microzone.gateware.kept import cache_folder, kept_folder, kept_text
+from microzone.gateware.kept import cache_folder, kept_folder, kept_text, prune, size_of
 from microzone.gateware.processes import PASSED, environment, only_environment, run
 from microzone.gateware.scratch import LOCK, Scratch, sweep
 from microzone.gateware.toolchain import ToolError, tool_version
@@ -204,6 +204,17 @@ def test_without_a_home_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: f"~/.cache/{name}")
     with pytest.raises(ToolError, match=r"no home folder, .* with MICROZONE_CACHE"):
         cache_folder()
+
+
+def test_pruning_empties_the_cache_and_leaves_other_files(own_cache: Path) -> None:
+    folder = made_folder([])
+    kept_text("core", "1" * 64, lambda: "module a; endmodule\n")
+    (own_cache / "numba-0123456789abcdef0123").mkdir()
+    held = size_of(own_cache)
+    (own_cache / "mine").mkdir()
+    (own_cache / "mine.sv").touch()
+    assert prune() == (own_cache, held) and not folder.exists()
+    assert {path.name for path in own_cache.iterdir()} == {"mine", "mine.sv"}
 
 
 # --- signals ------------------------------------------------------------------------------------
