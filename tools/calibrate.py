@@ -17,7 +17,7 @@ from ..golden_model.events import Events
 from ..golden_model.experiment.training import TrainingRecording
 from ..golden_model.files import FileError, atomic_write, entry_names
 from .report.figures import draw_calibration, draw_selection
-from .report.output import check_files, progress_bar
+from .report.output import progress_bar
 
 __all__ = ["Calibration", "run_calibration"]
 
@@ -97,7 +97,6 @@ def run_calibration(
     CalibrationError, ConfigError, FileError
         If the file or the data in it cannot be used; nothing is written then.
     """
-    check_files([training], [out, figure])
     selection = None
     if "pn_raw" in entry_names(training):
         recording = TrainingRecording.load(training)

@@ -19,7 +19,7 @@ from .picture import draw_run
 from .run import Connect, DivergenceError, Run, deviation, first_difference, run_on, trial_apart
 from .task import Task, rule_name
 
-__all__ = ["run_task"]
+__all__ = ["FILES", "run_task"]
 
 _SHOWN = (1, 7, 20)
 """Trials that are told, beside the last: those of the source's text, and one between."""
@@ -31,7 +31,8 @@ _SLOW, _ENOUGH = 2.0, 20
 """Times the optimum's error, after so many trials."""
 _NEAR = 0.99
 """Of a weight's limit: it may have been there."""
-_FILES = ("figure.png", "result.npz", "report.json")
+FILES = ("figure.png", "result.npz", "report.json")
+"""What :func:`run_task` writes."""
 
 
 def run_task(
@@ -70,7 +71,7 @@ def run_task(
         If the folder cannot be written; before any work.
     """
     make_folder(out)
-    for name in _FILES:
+    for name in FILES:
         check_target(out / name)
     runs = {model: run_on(model, task, trials, status, connect=connect)}
     facts = _facts(task, runs[model])

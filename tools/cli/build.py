@@ -12,6 +12,7 @@ import typer
 from .options import (
     ConfigOption,
     JsonOption,
+    OverwriteOption,
     console,
     errors,
 )
@@ -27,6 +28,7 @@ class DesignName(StrEnum):
 
 
 def build(
+    context: typer.Context,
     board: Annotated[
         str,
         typer.Argument(
@@ -47,27 +49,33 @@ def build(
         bool, typer.Option("--check", help="Keep the netlist, and run a session over its pins (iCE40).")
     ] = False,
     flash: Annotated[bool, typer.Option("--flash", help="Write the bitstream to the board too.")] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a board's bitstream, with a report of what it takes."""
     from ...boards.designs import DESIGNS
-    from ..build import build_command
+    from ..build import build_command, files_of, folder_of
     from ..errors import UserError
+    from ..outputs import Run, claimed
 
     if seed is not None and seeds is not None:
         raise UserError("--seed and --seeds: one of them")
 
-    report = build_command(
-        board,
-        DESIGNS[design].load(config) if config else None,
-        out,
-        design=design,
-        seeds=range(1, (seeds or 8) + 1) if seed is None else [seed],
-        baud=baud,
-        checks=check,
-        flashes=flash,
-        console=errors if as_json else console,
-        status=errors,
-    )
+    loaded = DESIGNS[design].load(config) if config else None
+    folder = out or folder_of(board, design)
+    run = Run.of(context, folder, files_of(board, design))
+    with claimed(folder, run, inputs=[config], overwrite=overwrite):
+        report = build_command(
+            board,
+            loaded,
+            folder,
+            design=design,
+            seeds=range(1, (seeds or 8) + 1) if seed is None else [seed],
+            baud=baud,
+            checks=check,
+            flashes=flash,
+            console=errors if as_json else console,
+            status=errors,
+        )
     if as_json:
         print(json.dumps(report, indent=2))

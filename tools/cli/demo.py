@@ -12,6 +12,7 @@ from .options import (
     DEFAULT_SIMULATOR,
     ConfigOption,
     JsonOption,
+    OverwriteOption,
     SimulatorOption,
     chosen_simulator,
     console,
@@ -23,6 +24,7 @@ __all__ = ["demo"]
 
 
 def demo(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for figure, events, results, report.")] = Path(
         "demo-output"
     ),
@@ -45,19 +47,24 @@ def demo(
     adaptive: Annotated[
         bool, typer.Option("--adaptive", help="Calibrate, let the IO rate drift, and recalibrate.")
     ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train and extinguish an eye-blink on float, fixed and RTL; verdict on bit-accuracy, figure."""
-    from ..sessions.demo import DemoSession, IoRecording, run_demo
+    from ..outputs import Run, claimed
+    from ..sessions.demo import FILES, DemoSession, IoRecording, run_demo
 
     recording = IoRecording(io_recording, io_channel, io_rate, io_lsb, io_labels) if io_recording else None
-    report = run_demo(
-        load_config(config),
-        out,
-        DemoSession(paired, cs_alone, seed, recording, adaptive),
-        simulator=chosen_simulator(simulator),
-        console=errors if as_json else console,
-    )
+    chip, chosen = load_config(config), chosen_simulator(simulator)
+    run = Run.of(context, out, FILES)
+    with claimed(out, run, inputs=[config, io_recording], overwrite=overwrite):
+        report = run_demo(
+            chip,
+            out,
+            DemoSession(paired, cs_alone, seed, recording, adaptive),
+            simulator=chosen,
+            console=errors if as_json else console,
+        )
     if as_json:
         print(json.dumps(report, indent=2))
     if not report["bit_accurate"]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import BaudOption, JsonOption, PortOption, console, errors
+from .options import BaudOption, JsonOption, OverwriteOption, PortOption, console, errors
 
 if TYPE_CHECKING:
     from ...golden_model.config import ChipConfig
@@ -113,11 +113,12 @@ def save(
     baud: BaudOption = _BAUD,
     simulated: SimulatedOption = False,
     config: BuiltOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Save what the microcircuits have learnt: w, δp and δd."""
-    from ..report.output import check_files
+    from ..outputs import check_files
 
-    check_files([config], [out])
+    check_files([config], [out], overwrite=overwrite)
     with _connected(port, baud, simulated, config) as (host, _):
         host.check_built()
         weights = host.weights()

@@ -25,6 +25,7 @@ __all__ = [
     "ConfigOption",
     "JsonOption",
     "Model",
+    "OverwriteOption",
     "PortOption",
     "SchedulerOption",
     "SimulatorName",
@@ -68,6 +69,9 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Configuration (TOML); else the default.")
 ]
 SimulatorOption = Annotated[SimulatorName, typer.Option("--simulator", help="Where the gateware runs.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Take the place of another run whose files are there.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")]
 SchedulerOption = Annotated[
     str | None, typer.Option("--scheduler", help="Dask scheduler, tcp://HOST:8786; else this machine.")

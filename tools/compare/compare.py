@@ -26,7 +26,13 @@ from .recorded_events import RecordedEvents
 from .report import write_report
 from .tables import Columns, behaviour_table, short_range_table
 
-__all__ = ["compare_models"]
+__all__ = ["FILES", "compare_models"]
+
+FILES = (
+    "report.html", "report.json", "figure.png", "precision.png", "events.npz", "config.toml",
+    *(f"{name}.npz" for name in (*MODELS, CONSTANT)),
+)  # fmt: skip
+"""What :func:`compare_models` writes."""
 
 
 def compare_models(

@@ -26,8 +26,10 @@ from ..models import Comparison, behaviour, fixed_recalibrations, float_recalibr
 from ..report.figures import draw_session
 from ..report.output import make_folder, progress_bar, write_json
 
-__all__ = ["ChipSession", "ElectrodeRecording", "run_session"]
+__all__ = ["FILES", "ChipSession", "ElectrodeRecording", "run_session"]
 
+FILES = ("session.png", "report.json", "events.npz", "result.npz", "config.toml")
+"""What :func:`run_session` writes."""
 _MATCH_S = (-0.001, 0.02)
 """A detection from 1 ms before to 20 ms after the start of a true event is that event's."""
 _CIRCUIT = 0

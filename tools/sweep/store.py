@@ -21,11 +21,12 @@ from .spec import Spec
 from .synthesis import Synthesis, synthesise
 from .work import Part, simulate
 
-__all__ = ["Record", "Store", "write_table"]
+__all__ = ["SPEC", "Record", "Store", "write_table"]
 
 Columns = Mapping[str, npt.NDArray[Any]]
 
-_SPEC = "sweep.json"
+SPEC = "sweep.json"
+"""By which a folder is known as a sweep's: what was asked for."""
 _POINT, _KEY = b"microzone.point", b"microzone.key"
 """In a part-file: whose sessions they are; that, and what they were computed from."""
 
@@ -66,7 +67,7 @@ class Store:
             "spec": json.loads(spec.model_dump_json(exclude={"margin_bits"})),  # decides no number
             "config": base.model_dump(mode="json"),
         }
-        self._record = Record(folder / _SPEC, asked, "another sweep")
+        self._record = Record(folder / SPEC, asked, "another sweep")
         for part in (folder, folder / "parts", folder / "synthesis"):
             make_folder(part)
         self._sessions_from = provenance(simulate)
