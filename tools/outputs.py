@@ -32,6 +32,7 @@ from typing import Any, Self
 import typer
 
 from ..golden_model.files import FileError, check_target
+from ..golden_model.inputs import read_json
 from .report.output import make_folder, write_json
 
 __all__ = ["RECORD", "Run", "check_files", "claimed", "same_file"]
@@ -117,7 +118,7 @@ def _plain(value: Any, folder: Path) -> Any:
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Path):
-        return os.path.relpath(value.resolve(), folder.resolve())
+        return os.path.relpath(os.path.realpath(value), os.path.realpath(folder))
     if isinstance(value, list | tuple):
         return [_plain(each, folder) for each in value]
     return value
@@ -125,9 +126,9 @@ def _plain(value: Any, folder: Path) -> Any:
 
 def same_file(first: Path, second: Path) -> bool:
     """Whether two paths are of one file, also by another name of it (a link), also if it is not there yet."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         return first.samefile(second)
-    return first.resolve() == second.resolve()
+    return Path(os.path.realpath(first)) == Path(os.path.realpath(second))
 
 
 def check_files(
@@ -212,9 +213,10 @@ def claimed(
     for other in displaced:
         if not overwrite and not any(run.is_again(other) for run in runs):
             print(f"{folder}: takes the place of the run {other}", file=sys.stderr)
+    versions = {name: _version(folder / name) for name in there}
     old = {
-        name: _version(folder / name)
-        for name in there
+        name: version
+        for name, version in versions.items()
         if any(run.writes(name) for run in displaced)
         and not any(same_file(folder / name, path) for path in read)
     }
@@ -225,8 +227,8 @@ def claimed(
     try:
         yield
     except BaseException:
-        made = [name for name in _there(folder) if any(run.writes(name) for run in runs)]
-        if all(name in old and _version(folder / name) == old[name] for name in made):
+        mine = [name for name in _there(folder) if any(run.writes(name) for run in runs)]
+        if all(_version(folder / name) == versions.get(name) for name in mine):
             with suppress(OSError):
                 if written is None:
                     record.unlink()
@@ -263,14 +265,14 @@ def _facts(run: Run) -> dict[str, Any]:
 def _runs(folder: Path, *, careless: bool = False) -> Sequence[Run]:
     """The runs that a folder's record names; none without a record, or, `careless`, with a damaged one."""
     record = folder / RECORD
+    if not record.exists():
+        return []
     try:
         return [
             Run(str(entry["command"]), tuple(map(str, entry["files"])), dict(entry["arguments"]))
-            for entry in json.loads(record.read_text(encoding="utf-8"))
+            for entry in read_json(record)
         ]
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+    except (TypeError, ValueError, KeyError):  # FileError too
         if careless:
             return []
         raise FileError(f"{record}: cannot be read; take another folder, or --overwrite") from None
