@@ -122,7 +122,7 @@ def _read_text(path: Path | str, most: int) -> str:
         return _read_bytes(path, most).decode("utf-8")
     except UnicodeDecodeError as error:
         raise FileError(
-            f"{path}: not text in UTF-8: byte {error.start} is {error.object[error.start]:#04x}"
+            f"{path}: byte {error.start}, {error.object[error.start]:#04x}, cannot be decoded as UTF-8"
         ) from None
 
 

@@ -10,6 +10,8 @@ from typing import Annotated
 import typer
 
 from .options import (
+    MOST_BAUD,
+    MOST_SEED,
     ConfigOption,
     JsonOption,
     OverwriteOption,
@@ -40,10 +42,14 @@ def build(
     out: Annotated[
         Path | None, typer.Option(help="Folder; else build/ and the names of board and design.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed to place and route with.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds that are tried, from 1 on; else 8.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MOST_SEED, help="Seed to place and route with.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Seeds that are tried, from 1 on; else 8.")
+    ] = None,
     baud: Annotated[
-        int | None, typer.Option(min=9600, help="Bits a second of the UART; else the board's.")
+        int | None, typer.Option(min=9600, max=MOST_BAUD, help="Bits a second of the UART; else the board's.")
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Keep the netlist, and run a session over its pins (iCE40).")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ..text import tinted
 from .options import ConfigOption, JsonOption, OverwriteOption, console, errors
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def robustness(
         for one in of_loop:
             *cells, verdict = robustness_row(one)
             colour = "green" if one.verdict is Verdict.LEARNS else "red"
-            table.add_row(*cells, f"[{colour}]{verdict}[/]")
+            table.add_row(*cells, tinted(verdict, colour))
         console.print(table)
     console.print(describe_limits(reactive_limits(task)), highlight=False)
 

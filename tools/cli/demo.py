@@ -10,6 +10,8 @@ import typer
 
 from .options import (
     DEFAULT_SIMULATOR,
+    MOST_SEED,
+    MOST_TRIALS,
     ConfigOption,
     JsonOption,
     OverwriteOption,
@@ -30,10 +32,11 @@ def demo(
     ),
     config: ConfigOption = None,
     paired: Annotated[
-        int | None, typer.Option(min=0, help="Paired CS-US trials; else 120, or 190 with --adaptive.")
+        int | None,
+        typer.Option(min=0, max=MOST_TRIALS, help="Paired CS-US trials; else 120, or 190 with --adaptive."),
     ] = None,
-    cs_alone: Annotated[int, typer.Option(min=0, help="CS-alone trials after them.")] = 180,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic detections.")] = 1,
+    cs_alone: Annotated[int, typer.Option(min=0, max=MOST_TRIALS, help="CS-alone trials after them.")] = 180,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the synthetic detections.")] = 1,
     simulator: SimulatorOption = DEFAULT_SIMULATOR,
     io_recording: Annotated[
         Path | None, typer.Option(help="A real recording as the spontaneous activity of the IO.")

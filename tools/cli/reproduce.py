@@ -10,6 +10,7 @@ import typer
 
 from .options import (
     DEFAULT_SIMULATOR,
+    MOST_SEED,
     ConfigOption,
     JsonOption,
     OverwriteOption,
@@ -46,7 +47,10 @@ def reproduce(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the session that is shown, and of the first of many.")
+        int,
+        typer.Option(
+            min=0, max=MOST_SEED, help="Seed of the session that is shown, and of the first of many."
+        ),
     ] = 1,
     config: ConfigOption = None,
     simulator: SimulatorOption = DEFAULT_SIMULATOR,

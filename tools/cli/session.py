@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from .options import ConfigOption, JsonOption, Model, OverwriteOption, console, errors, load_config
+from .options import (
+    MOST_SEED,
+    MOST_TRIALS,
+    ConfigOption,
+    JsonOption,
+    Model,
+    OverwriteOption,
+    console,
+    errors,
+    load_config,
+)
 
 __all__ = ["session"]
 
@@ -20,12 +30,14 @@ def session(
         Model, typer.Option(help="Which model; rtl runs fixed too, and compares.")
     ] = Model.FIXED,
     config: ConfigOption = None,
-    paired: Annotated[int, typer.Option(min=0, help="Paired CS-US trials.")] = 60,
-    cs_alone: Annotated[int, typer.Option(min=0, help="CS-alone trials after them.")] = 0,
+    paired: Annotated[int, typer.Option(min=0, max=MOST_TRIALS, help="Paired CS-US trials.")] = 60,
+    cs_alone: Annotated[int, typer.Option(min=0, max=MOST_TRIALS, help="CS-alone trials after them.")] = 0,
     iti: Annotated[
         tuple[float, float], typer.Option(help="Shortest and longest interval from CS to CS, in s.")
     ] = (10.0, 15.0),
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the preparation and the amplifier.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MOST_SEED, help="Seed of the preparation and the amplifier.")
+    ] = 1,
     clock: Annotated[
         float | None,
         typer.Option(help="Clock in Hz; else the slowest at which the chip works, the fastest to simulate."),

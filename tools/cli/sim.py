@@ -11,6 +11,7 @@ import typer
 from .options import (
     BENCH_NAMES,
     DEFAULT_SIMULATOR,
+    MOST_SEED,
     OverwriteOption,
     SimulatorOption,
     chosen_simulator,
@@ -20,6 +21,8 @@ from .options import (
 
 __all__ = ["sim"]
 
+_MOST_STEPS, _MOST_ENTRIES = 1_000_000, 16_000_000
+"""Of a scenario: steps, and steps times channels, all of whose signals are kept."""
 _WAVES = ("*.vcd", "*.gtkw")
 
 
@@ -35,8 +38,8 @@ def sim(
     config: Annotated[
         str | None, typer.Option(help="Which of the benches' configurations; else the block's own.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the stimuli.")] = 1,
-    steps: Annotated[int, typer.Option(min=20, help="Length of each scenario.")] = 1500,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the stimuli.")] = 1,
+    steps: Annotated[int, typer.Option(min=20, max=_MOST_STEPS, help="Length of each scenario.")] = 1500,
     netlist: Annotated[
         str | None, typer.Option(help="After synthesis: ice40 or ecp5; microcircuit: bitstream, read back.")
     ] = None,
@@ -57,11 +60,14 @@ def sim(
     from ...sim.build.simulators import CocotbSimulator
     from ..errors import UserError
     from ..outputs import Run, claimed
+    from ..text import tinted
 
     if block not in BENCHES:
         raise UserError(f"block {block!r}: choose from {', '.join(BENCHES)}")
     if out is not None and not waves:
         raise UserError("--out: a folder for waves, only with --waves")
+    if steps * (channels or 1) > _MOST_ENTRIES:
+        raise UserError(f"--steps {steps} of --channels {channels}: limit is {_MOST_ENTRIES} in all")
     if listed:
         console.print(_list(), highlight=False)
         return
@@ -85,7 +91,7 @@ def sim(
             steps=steps,
             netlist=netlist,  # type: ignore[arg-type]  # one of `netlists`: `check` has looked
             waves=folder if waves else None,
-            report=lambda line: console.print(f"[green]passed[/] {line}", highlight=False),
+            report=lambda line: console.print(tinted("passed", "green", f" {line}")),
         )
     if waves:
         made = sorted(folder.glob("*.gtkw")) or sorted(folder.glob("*.vcd"))

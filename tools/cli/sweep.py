@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from .options import (
+    MOST_SEED,
     ConfigOption,
     JsonOption,
     OverwriteOption,
@@ -32,7 +33,7 @@ def sweep(
         int | None, typer.Option(min=2, max=1_000_000, help="Sessions of each point; else the file's.")
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Seed of the first session; else the file's.")
+        int | None, typer.Option(min=0, max=MOST_SEED, help="Seed of the first session; else the file's.")
     ] = None,
     synthesis: Annotated[
         bool, typer.Option("--synthesis/--no-synthesis", help="Logic cells of each core.")

@@ -41,7 +41,7 @@ def progress_bar(
 ) -> Iterator[Callable[[int], None]]:
     """A progress bar over `total` steps; yields the function that moves it. With `unit` it counts too."""
     columns: list[ProgressColumn] = [
-        TextColumn("{task.description:>6}"),
+        TextColumn("{task.description:>6}", markup=False),
         BarColumn(40),
         TextColumn("{task.percentage:3.0f} %"),
     ]

@@ -14,6 +14,7 @@ from rich.text import Text
 from ...golden_model.files import atomic_write, check_target
 from ..errors import UserError, lacking_inference
 from ..report.output import make_folder, write_json
+from ..text import printable, tinted
 from .biohybrid import figure_11, figure_12, figure_13
 from .cfpc import cfpc_3, cfpc_4
 from .detectors import figure_9
@@ -133,11 +134,12 @@ def reproduce(names: Sequence[str], setting: Setting, out: Path, console: Consol
         _write(out / INDEX, _index(done))
     total, hold = (sum(counts) for counts in zip(*map(_count, done), strict=True))
     if total == hold:
-        verdict = f"[bold green]all {total} statements hold[/]"
+        verdict = tinted(f"all {total} statements hold", "bold green")
     else:
         do_not = "does not" if total - hold == 1 else "do not"
-        verdict = f"{hold} of {total} statements hold, [bold yellow]{total - hold} {do_not}[/]"
-    console.print(f"{verdict}; figures, numbers and tables in {out}", highlight=False)
+        verdict = Text(f"{hold} of {total} statements hold, ")
+        verdict.append(f"{total - hold} {do_not}", style="bold yellow")
+    console.print(verdict.append(f"; figures, numbers and tables in {printable(str(out))}"))
     return {"statements": total, "hold": hold, "figures": facts}
 
 
