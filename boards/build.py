@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..gateware.scratch import Scratch
 from ..gateware.toolchain import ToolError, find_tool, run_tool
 from ..golden_model.config import ConfigError
 from ..golden_model.files import atomic_write, check_target
@@ -138,8 +138,7 @@ def build_bitstream(
     family = board.family
     tools = family.versions()
 
-    with tempfile.TemporaryDirectory(prefix="microzone-") as name:
-        folder = Path(name)
+    with Scratch() as folder:
         # Pads and constraints are Amaranth's. Without names of source lines, equal hardware is equal text.
         plan = board.platform().prepare(design.top(config, baud, identity), "top", emit_src=False)
         plan.extract(folder)

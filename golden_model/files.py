@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ __all__ = [
     "cache_path",
     "check_ascending",
     "check_target",
+    "make_cache",
 ]
 
 
@@ -31,7 +33,31 @@ class FileError(ValueError):
 def cache_path() -> Path:
     """Where what was made once is kept: ``$MICROZONE_CACHE``, or the user's cache folder; not made here."""
     chosen = os.environ.get("MICROZONE_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("microzone"))
+    return Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_dir("microzone"))
+
+
+def make_cache() -> Path:
+    """The folder of :func:`cache_path`, made for this user alone where it is not there.
+
+    Raises
+    ------
+    FileError
+        If others may write to it: what lies in it is run.
+    OSError
+        If it cannot be made.
+    """
+    folder = cache_path()
+    if not folder.is_absolute():
+        raise FileError("no home folder, and so no cache: choose a folder with MICROZONE_CACHE")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = folder.stat()
+    others = status.st_uid != os.geteuid() and os.geteuid() != 0
+    if others or status.st_mode & stat.S_IWOTH:
+        raise FileError(
+            f"cache folder {folder}: others may write to it, and what it holds is run; "
+            "choose one of your own with MICROZONE_CACHE"
+        )
+    return folder
 
 
 def check_target(path: Path | str) -> None:
@@ -60,12 +86,14 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
     check_target(path)
     path = Path(path).resolve()  # a link stays one
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".microzone-")  # any name is short enough
     except OSError as error:
         raise FileError(f"{path}: cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())  # before the file has its name: a power cut leaves all of it or none
         mask = os.umask(0)
         os.umask(mask)
         Path(name).chmod(0o666 & ~mask)

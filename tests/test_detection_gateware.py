@@ -25,7 +25,8 @@ from microzone.golden_model.detection import SIGNALS, DetectorFixed
 from microzone.golden_model.detection_parameters import DetectionParameters, DetectionRow
 from microzone.golden_model.events import Events
 from microzone.sim.blocks import BENCHES
-from microzone.sim.build.simulators import SIMULATORS, BenchFailure, CocotbSimulator
+from microzone.sim.build.simulators import SIMULATORS, CocotbSimulator
+from microzone.sim.failure import BenchFailure
 from microzone.sim.replay import detection_replay
 from microzone.sim.replay.detection_replay import (
     DetectionScenario,

@@ -61,7 +61,8 @@ def build_command(
     name : str
         Of the board.
     config : Configuration, optional
-        Else the design's default: one microcircuit, two electrodes, recalibration; or smooth pursuit.
+        Put on the board's clock; what takes another time there is said in a note. Else the design's default:
+        one microcircuit, two electrodes, recalibration; or smooth pursuit.
     out : Path, optional
         Folder for bitstream, ``config.toml`` and ``report.json``; else ``build/`` and the names of board and
         design.
@@ -97,6 +98,9 @@ def build_command(
     board = _board(name)
     chosen = DESIGNS[design] if config is None else design_of(config)
     config = chosen.default(board) if config is None else config
+    config, changes = chosen.clocked(board, config)
+    for line in changes:
+        status.print(f"note: {line}", highlight=False, markup=False)
     chosen.check(board, config)
     if checks:
         check_checkable(board, config)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from .simulators import BenchFailure
+from ..failure import BenchFailure
+from .simulators import started
 
 __all__ = ["PipedProgram"]
 
@@ -29,7 +29,7 @@ class PipedProgram:
 
     def __init__(self, program: Path, reasons: Mapping[int, str] | None = None) -> None:
         self._reasons = reasons or {}
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = started([program], talks=True)
 
     def __enter__(self) -> Self:
         return self

@@ -26,6 +26,7 @@ from .infer_compare import infer_compare
 from .reproduce import reproduce
 from .run import run
 from .session import session
+from .signals import Ending
 from .sim import sim
 from .sweep import sweep
 from .verilog import verilog
@@ -45,7 +46,7 @@ app.add_typer(cfpc_app, name="cfpc")
 app.add_typer(host_app, name="host")
 
 _INTERRUPTED = 130
-"""Exit status of what was ended by Ctrl-C, as of a shell."""
+"""What typer returns where it has met a KeyboardInterrupt."""
 _LONGEST = 2000
 """Characters of a message: a name or a number that was given may be as long as anybody likes."""
 _debug = False
@@ -63,22 +64,31 @@ def options(
 
 
 def main() -> None:
-    """Entry point: 0 on success, 1 where something was found to be wrong, 2 for a user's mistake."""
+    """Entry point: 0 on success, 1 where something was found to be wrong, 2 for a user's mistake.
+
+    128 and the number of the signal that has ended it.
+    """
     global _debug
     _debug = False
     warnings.showwarning = _show_warning
     with_any_letters()
-    try:
-        status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
-        if status == _INTERRUPTED:  # typer has met the KeyboardInterrupt
-            _complain("interrupted", status)
-    except (KeyboardInterrupt, typer.Abort):
-        status = _complain("interrupted", _INTERRUPTED)
-    except Exception as error:
-        # Typer's own complaints are about arguments.
-        describe = getattr(error, "format_message", None)
-        status = _complain(describe(), 2) if describe else _status_of(error)
+    with Ending() as ending:
+        try:
+            status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+            if status == _INTERRUPTED:
+                status = _interrupted(ending)
+        except (KeyboardInterrupt, typer.Abort):
+            status = _interrupted(ending)
+        except Exception as error:
+            # Typer's own complaints are about arguments.
+            describe = getattr(error, "format_message", None)
+            status = _complain(describe(), 2) if describe else _status_of(error)
     sys.exit(status or 0)
+
+
+def _interrupted(ending: Ending) -> int:
+    ending.clean()
+    return _complain("interrupted", ending.status)
 
 
 def _status_of(error: Exception) -> int:
@@ -87,7 +97,7 @@ def _status_of(error: Exception) -> int:
     from ...golden_model.calibration.goals import CalibrationError
     from ...golden_model.config import ConfigError
     from ...golden_model.files import FileError
-    from ...sim.build.simulators import BenchFailure
+    from ...sim.failure import BenchFailure
     from ..errors import UserError
     from ..host.link import LinkError
 
