@@ -16,7 +16,7 @@ from ..golden_model.config import ConfigError
 from ..golden_model.files import atomic_write, check_target
 from .board import Board
 from .designs import Configuration, design_of
-from .family import synthesise
+from .family import check_made, synthesise
 from .flow import DoesNotFit, Placed, Use, place
 from .identity import board_identity
 
@@ -152,7 +152,8 @@ def build_bitstream(
         placed = _sweep(board, folder, placing[1:], seeds, tried, progress)
         progress(f"{packing[0]}: packing")
         run_tool(packing[0], packing[1:], folder)
-        packed = next(path for path in (folder / "top.bin", folder / "top.bit") if path.exists())
+        packed = folder / ("top.bin" if (folder / "top.bin").exists() else "top.bit")
+        check_made(packed, packing[0])
         bitstream, suffix = packed.read_bytes(), packed.suffix
     if board.dfu is not None:
         bitstream, suffix = with_dfu_suffix(bitstream, *board.dfu), ".dfu"

@@ -1,11 +1,10 @@
-"""Files in and out: entries of ``.npz`` files, writing whole or not at all, errors of one line."""
+"""Files of one's own: writing whole or not at all, what entries must be. Those of users: ``inputs``."""
 
 from __future__ import annotations
 
 import os
 import stat
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,8 +22,6 @@ __all__ = [
     "cache_path",
     "check_ascending",
     "check_target",
-    "entry_names",
-    "load_entries",
     "make_cache",
 ]
 
@@ -65,7 +62,10 @@ def make_cache() -> Path:
 
 def check_target(path: Path | str) -> None:
     """FileError if a file cannot be written at `path`; better known before long work than after."""
-    target = Path(path).resolve()
+    try:
+        target = Path(path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL, a ring of links
+        raise FileError(f"{path}: is not the name of a file ({error})") from None
     if not target.parent.is_dir():
         raise FileError(f"{path}: cannot be written: no folder {target.parent}")
     if target.exists() and not target.is_file():
@@ -86,7 +86,7 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
     check_target(path)
     path = Path(path).resolve()  # a link stays one
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".microzone-")  # any name is short enough
     except OSError as error:
         raise FileError(f"{path}: cannot be written: {error.strerror}") from None
     try:
@@ -103,38 +103,6 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError):
             raise FileError(f"{path}: cannot be written: {error.strerror}") from None
         raise
-
-
-@contextmanager
-def _open_archive(path: Path | str) -> Iterator[Any]:
-    """An open ``.npz`` file; FileError if it is not one, or an entry that is read is damaged."""
-    try:
-        with Path(path).open("rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise FileError(f"{path}: not an .npz file")
-            yield np.load(file, allow_pickle=False)
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}") from None
-    except FileError:
-        raise
-    except Exception as error:  # numpy and zipfile let out whatever a damaged archive trips over
-        raise FileError(f"{path}: not a readable .npz file ({error})") from None
-
-
-def entry_names(path: Path | str) -> list[str]:
-    """What the entries of an ``.npz`` file are called; FileError if it is not one."""
-    with _open_archive(path) as archive:
-        return list(archive.files)
-
-
-def load_entries(path: Path | str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
-    """The named entries that an ``.npz`` file has; FileError if it is not one."""
-    with _open_archive(path) as archive:
-        entries = {name: archive[name] for name in names if name in archive.files}
-    for name, entry in entries.items():
-        if not isinstance(entry, np.ndarray):
-            raise FileError(f"{path}: {name}: not an array")
-    return entries
 
 
 def as_number(name: str, entry: npt.NDArray[Any]) -> int:

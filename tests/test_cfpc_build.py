@@ -162,7 +162,7 @@ def test_the_verb_builds_what_it_is_asked_for(
     assert (report["design"], report["contents"]["bases"]) == ("cfpc", 5)
     folder = Path("build/icebreaker-cfpc")
     assert {path.name for path in folder.iterdir()} == {
-        "icebreaker-cfpc.bin", "config.toml", "report.json",
+        "icebreaker-cfpc.bin", "config.toml", "report.json", "microzone-run.json",
     }  # fmt: skip
     assert CfpcConfig.load(folder / "config.toml").digest == report["config_digest"] == SMALL.digest
     cycles = CfpcTiming(SMALL).step_cycles

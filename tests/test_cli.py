@@ -77,7 +77,13 @@ def test_compare_writes_everything_and_says_bit_accurate(
     names = {path.name for path in Path("report").iterdir()}
     models = {"float.npz", "fixed.npz", "rtl.npz"}
     pictures = {"figure.png", "precision.png"}
-    assert names == models | pictures | {"report.html", "report.json", "events.npz", "config.toml"}
+    assert names == models | pictures | {
+        "report.html",
+        "report.json",
+        "events.npz",
+        "config.toml",
+        "microzone-run.json",
+    }
     report = json.loads(Path("report/report.json").read_text())
     assert report["bit_accurate"] is True and report["first_difference"] is None
     assert report["fixed_against_float"]["trials"] == 6

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..boards.board import BOARDS
+from ..boards.board import BOARDS, Board
 from ..boards.build import SEEDS, BuildReport, build_bitstream
 from ..boards.designs import DESIGNS, Configuration, design_of
 from ..boards.flash import find_programmer, flash
@@ -18,7 +18,27 @@ from ..golden_model.config import ConfigError
 from .build_check import BuiltNetlist, check_checkable, check_netlist
 from .report.output import make_folder
 
-__all__ = ["build_command"]
+__all__ = ["build_command", "files_of", "folder_of"]
+
+
+def folder_of(board: str, design: str) -> Path:
+    """Where a bitstream is put if nobody says where."""
+    return Path("build") / f"{_board(board).name}{DESIGNS[design].suffix}"
+
+
+def files_of(board: str, design: str) -> tuple[str, ...]:
+    """What a build may leave in its folder: bitstream, configuration, report, netlist."""
+    made = (
+        f"{_board(board).name}{DESIGNS[design].suffix}.{kind}" for kind in ("bin", "bit", "dfu", "json", "v")
+    )
+    return ("config.toml", "report.json", *made)
+
+
+def _board(name: str) -> Board:
+    """ConfigError if there is no such board."""
+    if name not in BOARDS:
+        raise ConfigError(f"board {name!r}: choose from {', '.join(BOARDS)}")
+    return BOARDS[name]
 
 
 def build_command(
@@ -75,9 +95,7 @@ def build_command(
     FileError
         If ``out`` cannot be written.
     """
-    board = BOARDS.get(name)
-    if board is None:
-        raise ConfigError(f"board {name!r}: choose from {', '.join(BOARDS)}")
+    board = _board(name)
     chosen = DESIGNS[design] if config is None else design_of(config)
     config = chosen.default(board) if config is None else config
     config, changes = chosen.clocked(board, config)
@@ -88,7 +106,7 @@ def build_command(
         check_checkable(board, config)
     if flashes:
         find_programmer(board)  # before minutes of work
-    out = out or Path("build") / f"{board.name}{chosen.suffix}"
+    out = out or folder_of(name, chosen.name)
     make_folder(out)
     with status.status(board.name) as shown:
 

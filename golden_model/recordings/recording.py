@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..files import FileError
+from ..inputs import open_input
 from .matlab import read_matlab
 
 __all__ = ["READERS", "Recording", "read_recording"]
@@ -82,14 +83,13 @@ def read_recording(path: Path | str) -> Recording:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise FileError(f"{path}: unknown kind of recording, known are {', '.join(READERS)}")
-    if not path.is_file():
-        raise FileError(f"{path}: no such file")
     try:
-        variables = reader(path)
-    except FileError:
-        raise
+        with open_input(path):
+            variables = reader(path)
+    except FileError as error:
+        raise FileError(str(error).replace("No such file or directory", "no such file")) from None
     except Exception as error:  # scipy lets out whatever a damaged file trips over
-        raise FileError(f"{path}: cannot be read ({error})") from None
+        raise FileError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]})") from None
     vectors = {
         name: np.ravel(value)
         for name, value in variables.items()

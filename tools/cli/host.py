@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from .options import BaudOption, JsonOption, PortOption, console, errors
+from .options import (
+    MOST_SEED,
+    MOST_TRIALS,
+    BaudOption,
+    JsonOption,
+    OverwriteOption,
+    PortOption,
+    console,
+    errors,
+)
 
 if TYPE_CHECKING:
     from ...golden_model.config import ChipConfig
@@ -29,12 +38,16 @@ SimulatedOption = Annotated[
 BuiltOption = Annotated[
     Path | None, typer.Option("--config", help="The TOML that came with the bitstream; else the default.")
 ]
-PairedOption = Annotated[int, typer.Option(min=0, help="Simulated: paired CS-US trials.")]
-AloneOption = Annotated[int, typer.Option(min=0, help="Simulated: CS-alone trials after them.")]
+PairedOption = Annotated[int, typer.Option(min=0, max=MOST_TRIALS, help="Simulated: paired CS-US trials.")]
+AloneOption = Annotated[
+    int, typer.Option(min=0, max=MOST_TRIALS, help="Simulated: CS-alone trials after them.")
+]
 ItiOption = Annotated[
     tuple[float, float], typer.Option(help="Simulated: shortest and longest interval from CS to CS, in s.")
 ]
-SeedOption = Annotated[int, typer.Option(min=0, help="Simulated: seed of preparation and amplifier.")]
+SeedOption = Annotated[
+    int, typer.Option(min=0, max=MOST_SEED, help="Simulated: seed of preparation and amplifier.")
+]
 
 
 class DesignOption(StrEnum):
@@ -113,11 +126,12 @@ def save(
     baud: BaudOption = _BAUD,
     simulated: SimulatedOption = False,
     config: BuiltOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Save what the microcircuits have learnt: w, δp and δd."""
-    from ..report.output import check_files
+    from ..outputs import check_files
 
-    check_files([config], [out])
+    check_files([config], [out], overwrite=overwrite)
     with _connected(port, baud, simulated, config) as (host, _):
         host.check_built()
         weights = host.weights()

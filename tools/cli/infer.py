@@ -13,6 +13,7 @@ from .options import (
     DEFAULT_SIMULATOR,
     ConfigOption,
     JsonOption,
+    OverwriteOption,
     SchedulerOption,
     SimulatorOption,
     WorkersOption,
@@ -90,13 +91,16 @@ def infer(
     seed: Annotated[int, typer.Option(min=0, max=10**7, help="Seed of draws and sessions.")] = 1,
     scheduler: SchedulerOption = None,
     workers: WorkersOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find configurations with a wanted behaviour, or those that explain what was seen."""
     from ..cluster import check_where
     from ..infer.question import Question
-    from ..infer.run import Checks, run_inference
+    from ..infer.run import FILES, Checks, run_inference
+    from ..infer.store import ASKED
     from ..infer.text import print_report
+    from ..outputs import Run, claimed
 
     check_where(scheduler, workers)
     given = {"paired": paired, "cs_alone": cs_alone, "unpaired": unpaired}
@@ -114,15 +118,18 @@ def infer(
         sessions=sessions,
         seed=seed,
     )
-    report = run_inference(
-        question.request(),
-        out,
-        checks,
-        simulator=chosen_simulator(simulator) if rtl else None,
-        scheduler=scheduler,
-        workers=workers,
-        status=errors,
-    )
+    request, chosen = question.request(), chosen_simulator(simulator) if rtl else None
+    inputs = [config, *(seen or ())]
+    with claimed(out, Run("infer", FILES), inputs=inputs, overwrite=overwrite, resumes=ASKED):
+        report = run_inference(
+            request,
+            out,
+            checks,
+            simulator=chosen,
+            scheduler=scheduler,
+            workers=workers,
+            status=errors,
+        )
     if as_json:
         print(json.dumps(report, indent=2))
     else:
