@@ -41,7 +41,7 @@ def detect(
     as_json: JsonOption = False,
 ) -> None:
     """Detect events in a raw recording."""
-    from ..compare.detect import RecordedChannel, describe_labels
+    from ..compare.detect import RecordedChannel, describe_held, describe_labels
     from ..report.figures import draw_detections
     from ..report.output import check_files, progress_bar
 
@@ -67,6 +67,6 @@ def detect(
         return
     console.print(
         f"{model.value}: {at.size} events in {facts['duration_s']:.3f} s, {facts['rate_hz']:.3f} Hz"
-        f"{describe_labels(facts)}; written to {out}",
+        f"{describe_labels(facts)}{describe_held(facts)}; written to {out}",
         highlight=False,
     )
