@@ -428,7 +428,7 @@ def test_the_gateware_finds_the_real_complex_spikes(
 def test_the_gateware_finds_them_at_any_offset_and_scale(recording: Path, band: Any) -> None:
     """An electrode for each offset and scale."""
     source, config = read_recording(recording), ChipConfig.make()
-    cases = [(-10_000, 1), (10_000, 2), (-20_000, 4), (20_000, 16)]
+    cases = [(20_000, 4), (-20_000, 16)]
     columns = [np.rint(source.channel("HIGH") / scale) + offset for offset, scale in cases]
     settings = config.detection.io.model_copy(update={"bandpass_hz": band})
     scenario = DetectionScenario(
