@@ -15,6 +15,9 @@ __all__ = ["PipedProgram"]
 class PipedProgram:
     """A program on standard input and output; everything is in the machine's own byte order.
 
+    It is in a session of its own: Ctrl-C at the terminal is for who runs it. It ends with its input: when
+    that program ends, in whatever way.
+
     Parameters
     ----------
     program : Path
@@ -29,7 +32,9 @@ class PipedProgram:
 
     def __init__(self, program: Path, reasons: Mapping[int, str] | None = None) -> None:
         self._reasons = reasons or {}
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen(
+            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        )
 
     def __enter__(self) -> Self:
         return self
