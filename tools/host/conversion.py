@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -227,7 +228,8 @@ class _Contents:
             try:
                 self.config = ChipConfig.from_toml(header["config"])
                 self.weights = Weights(**header["weights"])
-                self.start, self.asked, self.chip = header["start"], header["n_steps"], header["chip"]
+                self.start, self.chip = index(header["start"]), dict(header["chip"])
+                self.asked = None if header["n_steps"] is None else index(header["n_steps"])
                 self.cs, self.us = (np.array(header[name], np.int64) for name in ("cs", "us"))
                 blanked = bool(header["blanked"])
             except (KeyError, TypeError, ValueError) as error:
