@@ -371,6 +371,7 @@ def test_a_full_disk_ends_a_recording_in_one_line(
     convert(tmp_path / JOURNAL, tmp_path)
     n_steps = check_prefix(tmp_path, recorded)
     assert f"it ends after {n_steps} steps" in str(told.value) and n_steps > 0
+    assert not (tmp_path / JOURNAL).exists(), "the entry that had no room was cut off"
 
 
 def test_a_file_that_may_not_grow_ends_a_recording_in_one_line(recorded: Path, tmp_path: Path) -> None:
