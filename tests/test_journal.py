@@ -474,7 +474,7 @@ def test_what_cannot_be_is_counted_and_loses_nothing(
     report = record_session(connect(chip), CONFIG, tmp_path, n_steps=STEPS, progress=progress)
     assert not report["complete"] and len(report["problems"]) == 1 and problem in report["problems"][0]
     assert check_prefix(tmp_path, recorded) == STEPS
-    assert report["link"]["missing"] == 0
+    assert report["link"]["missing"] == 0 and not entries(tmp_path)["detections.step"].size
 
 
 def test_a_status_of_a_recalibration_that_is_none_is_counted(tmp_path: Path) -> None:
@@ -542,7 +542,7 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert report["n_steps"] == n_steps and report["records"]["step"] == n_steps // 5
-    assert peaks[1] < 1.3 * peaks[0], "w alone is 8 bytes a step"
+    assert peaks[1] < min(1.3 * peaks[0], 30e6), "w alone is 8 bytes a step"
 
 
 @pytest.mark.slow
