@@ -46,9 +46,6 @@ AloneOption = Annotated[
 ItiOption = Annotated[
     tuple[float, float], typer.Option(help="Simulated: shortest and longest interval from CS to CS, in s.")
 ]
-OverwriteOption = Annotated[
-    bool, typer.Option("--overwrite", help="Replace a recording that the folder holds.")
-]
 SeedOption = Annotated[
     int, typer.Option(min=0, max=MOST_SEED, help="Simulated: seed of preparation and amplifier.")
 ]

@@ -19,7 +19,7 @@ from ...gateware.microcircuit.parameters import PLASTIC, Parameter
 from ...golden_model.config import ChipConfig
 from ...golden_model.events import Steps
 from ...golden_model.files import FileError
-from ...sim.build.simulators import BenchFailure
+from ...sim.failure import BenchFailure
 from ..report.output import make_folder
 from .chip import Host, LinkError
 from .conversion import EmptyJournalError, check_free, convert
