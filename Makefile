@@ -81,5 +81,6 @@ sbom: $(RELEASE)/.installed ## bill of materials of microzone (CycloneDX) from i
 	    --output-reproducible --outfile dist/microzone-$$($(BIN)/python -c 'import microzone; print(microzone.__version__)').cdx.json \
 	    requirements/microzone.txt
 
-clean: ## remove .venv and all that is generated
+clean: ## remove .venv, the cache and all that is generated
+	if [ -x $(BIN)/microzone ]; then $(BIN)/microzone doctor --prune; fi
 	rm -rf .venv build dist *.egg-info demo-output cfpc-output reproduce-output waves .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-import tempfile
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from ..gateware.scratch import Scratch
 from ..gateware.toolchain import ToolError, find_tool, run_tool
 from ..golden_model.config import ConfigError
 from ..golden_model.files import atomic_write, check_target
 from .board import Board
 from .designs import Configuration, design_of
-from .family import synthesise
+from .family import check_made, synthesise
 from .flow import DoesNotFit, Placed, Use, place
 from .identity import board_identity
 
@@ -138,8 +138,7 @@ def build_bitstream(
     family = board.family
     tools = family.versions()
 
-    with tempfile.TemporaryDirectory(prefix="microzone-") as name:
-        folder = Path(name)
+    with Scratch() as folder:
         # Pads and constraints are Amaranth's. Without names of source lines, equal hardware is equal text.
         plan = board.platform().prepare(design.top(config, baud, identity), "top", emit_src=False)
         plan.extract(folder)
@@ -153,7 +152,8 @@ def build_bitstream(
         placed = _sweep(board, folder, placing[1:], seeds, tried, progress)
         progress(f"{packing[0]}: packing")
         run_tool(packing[0], packing[1:], folder)
-        packed = next(path for path in (folder / "top.bin", folder / "top.bit") if path.exists())
+        packed = folder / ("top.bin" if (folder / "top.bin").exists() else "top.bit")
+        check_made(packed, packing[0])
         bitstream, suffix = packed.read_bytes(), packed.suffix
     if board.dfu is not None:
         bitstream, suffix = with_dfu_suffix(bitstream, *board.dfu), ".dfu"

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from amaranth.hdl import Cat, Module, Signal, Value
@@ -13,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..gateware.component import Component
 from ..gateware.microcircuit.microcircuit import Microcircuit
+from ..gateware.scratch import Scratch
 from ..gateware.step_timer import StepTimer
 from ..gateware.toolchain import ToolError, to_rtlil
 from ..golden_model.config import ChipConfig
@@ -148,8 +147,7 @@ def synthesise_up5k(top: FewPins, *, dsp: bool = True, seed: int = 1) -> Cost:
     ToolError
         If a tool is missing or fails, the core does not fit, or 12 MHz are not met.
     """
-    with tempfile.TemporaryDirectory(prefix="microzone-") as name:
-        folder = Path(name)
+    with Scratch() as folder:
         synthesise(ICE40, to_rtlil(top, "top"), folder, dsp=dsp)
         device = ["--up5k", "--package", "sg48", "--json", "top.json"]
         placed = place(ICE40, folder, device, clock_hz=CLOCK_HZ, seed=seed)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
@@ -12,6 +14,7 @@ from ..gateware.cfpc.program import CfpcTiming
 from ..gateware.identity import NO_IDENTITY
 from ..golden_model.cfpc.config import CfpcConfig
 from ..golden_model.config import ChipConfig, ConfigError
+from ..golden_model.stimulation import StimulationTiming
 from .board import Board
 from .top import CfpcTop, Top
 
@@ -56,6 +59,25 @@ class Design(ABC, Generic[C]):
         """The configuration of a file; ConfigError if it is none of this design."""
         return self.configuration.load(path)
 
+    def clocked(self, board: Board, config: C) -> tuple[C, list[str]]:
+        """A configuration on the clock of a board, and a line for each duration that is another there.
+
+        All durations are in seconds; in the gateware they are whole numbers of clock cycles.
+
+        Raises
+        ------
+        ConfigError
+            If the board's clock is no clock for the configuration.
+        """
+        if config.time.clock_hz == board.clock_hz:
+            return config, []
+        there = config.replace(time={"clock_hz": board.clock_hz})
+        return there, list(self._changes(config, there))
+
+    def _changes(self, config: C, there: C) -> Iterator[str]:
+        """A line for each duration that is not the same in two configurations of other clocks."""
+        yield from ()
+
     def check(self, board: Board, config: C) -> None:
         """ConfigError if a configuration is none for a board."""
         if config.time.clock_hz != board.clock_hz:
@@ -76,6 +98,17 @@ class ChipDesign(Design[ChipConfig]):
 
     def top(self, config: ChipConfig, baud: int, identity: str = NO_IDENTITY) -> Elaboratable:
         return Top(config, baud, identity)
+
+    def _changes(self, config: ChipConfig, there: ChipConfig) -> Iterator[str]:
+        clocks = config.time.clock_hz, there.time.clock_hz
+        counts = zip(StimulationTiming(config).counts(), StimulationTiming(there).counts(), strict=True)
+        for (field, before), (_, after) in counts:
+            seconds = before / clocks[0], after / clocks[1]
+            if not math.isclose(*seconds, rel_tol=1e-9):
+                yield (
+                    f"{field}: {after} cycles of {clocks[1] / 1e6:g} MHz instead of {before} of "
+                    f"{clocks[0] / 1e6:g} MHz, {seconds[1] * 1e6:.6g} us instead of {seconds[0] * 1e6:.6g}"
+                )
 
     def contents(self, config: ChipConfig) -> dict[str, int]:
         amplifier = config.amplifier

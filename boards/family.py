@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-from ..gateware.toolchain import find_tool, run_tool, tool_version, yosys_share
+from ..gateware.toolchain import ToolError, find_tool, run_tool, tool_version, yosys_share
 
 __all__ = [
     "ECP5",
@@ -21,6 +22,8 @@ __all__ = [
     "Family",
     "FamilyName",
     "Synthesised",
+    "check_made",
+    "read_made",
     "synthesise",
     "without_collisions",
 ]
@@ -171,12 +174,32 @@ def synthesise(
     script = family.script(top, clock_hz=clock_hz, pads=pads, dsp=dsp)
     (folder / "top.ys").write_text(script, encoding="utf-8")
     run_tool("yosys", ["-q", "-l", "top.rpt", "top.ys"], folder)
-    counts = json.loads((folder / "cells.json").read_text())["design"]["num_cells_by_type"]
+    counts = read_made(folder / "cells.json", "yosys", ("design", "num_cells_by_type"))
+    for name in ("top.json", "top.v"):
+        check_made(folder / name, "yosys")
     luts, flip_flops = (
         sum(count for name, count in counts.items() if name.startswith(kind))
         for kind in (family.lut, family.flip_flop)
     )
     return Synthesised(folder / "top.json", folder / "top.v", luts, flip_flops)
+
+
+def check_made(path: Path, tool: str) -> None:
+    """ToolError if a tool that has said nothing has left nothing."""
+    if not (path.is_file() and path.stat().st_size):
+        raise ToolError(f"{tool}: ended as if all were well, and left no {path.name}")
+
+
+def read_made(path: Path, tool: str, where: Sequence[str] = ()) -> Any:
+    """What stands in a JSON file of a tool, under these keys; ToolError if it is not there or not whole."""
+    check_made(path, tool)
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        for key in where:
+            found = found[key]
+    except (ValueError, KeyError, TypeError):
+        raise ToolError(f"{tool}: has left a {path.name} that is not whole") from None
+    return found
 
 
 def without_collisions(rtlil: str) -> str:

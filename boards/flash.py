@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from pathlib import Path
 
+from ..gateware.processes import run
 from ..gateware.toolchain import ToolError
 from .board import Board
 
@@ -30,7 +30,10 @@ def flash(board: Board, bitstream: Path) -> str:
         If there is no program for it, or it fails: no board, or no right to use its port.
     """
     command = find_programmer(board)
-    done = subprocess.run([*command, str(bitstream)], capture_output=True, text=True)
+    try:
+        done = run([*command, bitstream])
+    except OSError as error:
+        raise ToolError(f"{command[0]}: cannot be run: {error.strerror}") from None
     if done.returncode:
         printed = [line.strip() for line in (done.stdout + done.stderr).splitlines() if line.strip()]
         raise ToolError(f"{command[0]}: {printed[-1] if printed else f'status {done.returncode}'}")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..gateware.toolchain import ToolError, run_tool
-from .family import Family
+from .family import Family, read_made
 
 __all__ = ["DoesNotFit", "Placed", "Use", "place"]
 
@@ -81,10 +80,14 @@ def place(family: Family, folder: Path, options: Sequence[str], *, clock_hz: flo
         if lacking:
             raise DoesNotFit(f"{family.nextpnr}: does not fit: {', '.join(lacking)}") from None
         raise error from None
-    facts = json.loads(report.read_text())
-    logic_cells, dsps, rams = (
-        Use(facts["utilization"][kind]["used"], facts["utilization"][kind]["available"])
-        for kind in (family.logic, family.dsps, family.rams)
-    )
-    fmax_hz = 1e6 * min(clock["achieved"] for clock in facts["fmax"].values())
+    used = read_made(report, family.nextpnr, ("utilization",))
+    clocks = read_made(report, family.nextpnr, ("fmax",))
+    try:
+        logic_cells, dsps, rams = (
+            Use(used[kind]["used"], used[kind]["available"])
+            for kind in (family.logic, family.dsps, family.rams)
+        )
+        fmax_hz = 1e6 * min(clock["achieved"] for clock in clocks.values())
+    except (KeyError, TypeError, AttributeError, ValueError):
+        raise ToolError(f"{family.nextpnr}: has left a {report.name} that is not whole") from None
     return Placed(seed, fmax_hz, logic_cells, dsps, rams)

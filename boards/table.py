@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import json
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from ..gateware.scratch import Scratch
 from ..gateware.toolchain import ToolError
 from ..golden_model.chip import ChipTiming
 from ..golden_model.config import ConfigError
@@ -71,8 +71,8 @@ def _built(board: Board, config: Configuration) -> BuildReport:
     def tell(line: str) -> None:
         print(f"{board.name}: {line}", file=sys.stderr)
 
-    with tempfile.TemporaryDirectory(prefix="microzone-") as folder:
-        return build_bitstream(board, config, Path(folder), progress=tell)
+    with Scratch() as folder:
+        return build_bitstream(board, config, folder, progress=tell)
 
 
 def _chips(board: Board) -> dict[str, BuildReport]:

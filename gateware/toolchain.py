@@ -10,7 +10,6 @@ import importlib.util
 import os
 import re
 import shutil
-import subprocess
 import sysconfig
 from collections.abc import Sequence
 from functools import cache
@@ -19,6 +18,8 @@ from typing import Any
 
 from amaranth.back import rtlil, verilog  # type: ignore[attr-defined]  # the stubs lack rtlil
 from amaranth.back.verilog import YosysError
+
+from .processes import only_environment, run
 
 __all__ = [
     "ToolError",
@@ -78,8 +79,12 @@ def find_tool(name: str) -> str:
 @cache
 def tool_version(path: str) -> str:
     """What ``-V`` prints as the version, such as ``0.70``; empty if it prints none. Asked once a process."""
-    done = subprocess.run([path, "-V"], capture_output=True, text=True)
-    match = re.search(r"\d+\.\d[\w.+-]*", done.stdout + done.stderr)
+    try:
+        done = run([path, "--version" if Path(path).name.endswith("ecppack") else "-V"])
+    except OSError as error:
+        raise ToolError(f"{path}: cannot be run: {error.strerror}") from None
+    # What a tool that fails has printed, such as a traceback, may have numbers that are no version.
+    match = re.search(r"\d+\.\d[\w.+-]*", done.stdout + done.stderr) if done.returncode == 0 else None
     return match[0] if match else ""
 
 
@@ -103,7 +108,10 @@ def run_tool(tool: str, arguments: Sequence[str], folder: Path) -> str:
     ToolError
         If it is missing, or fails: with its first complaint.
     """
-    done = subprocess.run([find_tool(tool), *arguments], cwd=folder, capture_output=True, text=True)
+    try:
+        done = run([find_tool(tool), *arguments], folder=folder)
+    except OSError as error:
+        raise ToolError(f"{tool}: cannot be run: {error.strerror}") from None
     if done.returncode:
         printed = [line for line in (done.stderr + done.stdout).splitlines() if line]
         complaints = [line for line in printed if "error" in line.lower()] or printed
@@ -122,21 +130,16 @@ def yosys_share() -> Path:
 
 def to_verilog(component: Any, name: str) -> str:
     """SystemVerilog of a component, its ports named ``member__part``; ToolError without Yosys."""
-    before = os.environ.get("YOSYS")
-    os.environ["YOSYS"] = find_tool("yosys")
+    yosys = find_tool("yosys")
     try:
-        text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
-        # Icarus runs an `always @*` only once an input changes. `always_comb` does not help: in Icarus 11
-        # each wakes all others, for ever (its issue 508). Yosys has all of them read a register, by a name
-        # that GTKWave cannot read; its value is there too early, it has to come once all of them wait.
-        remedy = r"\\\$auto\$verilog_backend\.cc:\d+:dump_module\$(\d+)"
-        named = re.sub(remedy, r"yosys_initial_\1", str(text))
-        return re.sub(r"reg (yosys_initial_\d+) *= 0;", r"reg \1;\n  initial \1 <= 0;", named)
-    except YosysError as error:
+        with only_environment(YOSYS=yosys):
+            text = verilog.convert(component, name=name, emit_src=False, strip_internal_attrs=True)
+    except (YosysError, OSError) as error:
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ToolError(f"yosys ({os.environ['YOSYS']}): {first}") from None
-    finally:
-        if before is None:
-            del os.environ["YOSYS"]
-        else:
-            os.environ["YOSYS"] = before
+        raise ToolError(f"yosys ({yosys}): {first}") from None
+    # Icarus runs an `always @*` only once an input changes. `always_comb` does not help: in Icarus 11
+    # each wakes all others, for ever (its issue 508). Yosys has all of them read a register, by a name
+    # that GTKWave cannot read; its value is there too early, it has to come once all of them wait.
+    remedy = r"\\\$auto\$verilog_backend\.cc:\d+:dump_module\$(\d+)"
+    named = re.sub(remedy, r"yosys_initial_\1", str(text))
+    return re.sub(r"reg (yosys_initial_\d+) *= 0;", r"reg \1;\n  initial \1 <= 0;", named)

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import ChipConfig, ConfigError
-from .files import FileError, as_number, as_steps, atomic_write, check_ascending, load_entries
+from .files import FileError, as_number, as_steps, atomic_write, check_ascending
+from .inputs import load_entries
 from .recalibration import Status
 
 __all__ = ["MAX_STEPS", "Events", "Recalibrations", "Result", "Steps"]
@@ -157,6 +158,8 @@ class Recalibrations:
     depression: npt.NDArray[np.float64]
 
 
+_BYTES_A_STEP, _MOST_BESIDE = 16, 32 << 20
+"""Of a result file: w in real numbers and raw; CRs, recalibrations and the configuration."""
 _RECALIBRATIONS = {name: f"recalibration_{name}" for name in Recalibrations.__dataclass_fields__}
 """Entry of a result file, by field."""
 
@@ -186,9 +189,10 @@ class Result:
     recalibrations: Recalibrations | None = None
 
     @classmethod
-    def load(cls, path: Path | str) -> Result:
-        """Read a result file; FileError names the file and the entry."""
-        entries = load_entries(path, ("cr", "w", "w_raw", "config", *_RECALIBRATIONS.values()))
+    def load(cls, path: Path | str, *, n_steps: int = MAX_STEPS) -> Result:
+        """Read a result file of at most so many steps; FileError names the file and the entry."""
+        names = ("cr", "w", "w_raw", "config", *_RECALIBRATIONS.values())
+        entries = load_entries(path, names, most=_BYTES_A_STEP * n_steps + _MOST_BESIDE)
         try:
             for name in ("cr", "w", "config"):
                 if name not in entries:
@@ -201,7 +205,10 @@ class Result:
             w_raw = as_steps("w_raw", entries["w_raw"]) if "w_raw" in entries else None
             if w_raw is not None and w_raw.shape != w.shape:
                 raise FileError(f"w_raw: has {w_raw.size} entries, w has {w.size}")
-            config = ChipConfig.from_toml(str(entries["config"]))
+            text = entries["config"]
+            if text.dtype.kind != "U" or text.size != 1:
+                raise FileError(f"config: must be one text, is {text.dtype} of {text.size}")
+            config = ChipConfig.from_toml(str(text.item()))
             recalibrations = _recalibrations(entries, w.size)
             if recalibrations is not None and not config.recalibration.enabled:
                 raise FileError("config: does not recalibrate, but the file has recalibrations")

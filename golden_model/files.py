@@ -1,10 +1,10 @@
-"""Files in and out: entries of ``.npz`` files, writing whole or not at all, errors of one line."""
+"""Files of one's own: writing whole or not at all, what entries must be. Those of users: ``inputs``."""
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +22,7 @@ __all__ = [
     "cache_path",
     "check_ascending",
     "check_target",
-    "entry_names",
-    "load_entries",
+    "make_cache",
 ]
 
 
@@ -34,12 +33,39 @@ class FileError(ValueError):
 def cache_path() -> Path:
     """Where what was made once is kept: ``$MICROZONE_CACHE``, or the user's cache folder; not made here."""
     chosen = os.environ.get("MICROZONE_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("microzone"))
+    return Path(chosen).absolute() if chosen else Path(platformdirs.user_cache_dir("microzone"))
+
+
+def make_cache() -> Path:
+    """The folder of :func:`cache_path`, made for this user alone where it is not there.
+
+    Raises
+    ------
+    FileError
+        If others may write to it, root aside: what lies in it is run.
+    OSError
+        If it cannot be made.
+    """
+    folder = cache_path()
+    if not folder.is_absolute():
+        raise FileError("no home folder, and so no cache: choose a folder with MICROZONE_CACHE")
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    status = folder.stat()
+    others = status.st_uid not in (os.geteuid(), 0)
+    if others or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise FileError(
+            f"cache folder {folder}: others may write to it, and what it holds is run; "
+            "choose one of your own with MICROZONE_CACHE, which only you may write to (chmod go-w)"
+        )
+    return folder
 
 
 def check_target(path: Path | str) -> None:
     """FileError if a file cannot be written at `path`; better known before long work than after."""
-    target = Path(path).resolve()
+    try:
+        target = Path(path).resolve()
+    except (OSError, ValueError, RuntimeError) as error:  # a NUL, a ring of links
+        raise FileError(f"{path}: is not the name of a file ({error})") from None
     if not target.parent.is_dir():
         raise FileError(f"{path}: cannot be written: no folder {target.parent}")
     if target.exists() and not target.is_file():
@@ -60,12 +86,14 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
     check_target(path)
     path = Path(path).resolve()  # a link stays one
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".microzone-")  # any name is short enough
     except OSError as error:
         raise FileError(f"{path}: cannot be written: {error.strerror}") from None
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
+            file.flush()
+            os.fsync(file.fileno())  # before the file has its name: a power cut leaves all of it or none
         mask = os.umask(0)
         os.umask(mask)
         Path(name).chmod(0o666 & ~mask)
@@ -75,38 +103,6 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError):
             raise FileError(f"{path}: cannot be written: {error.strerror}") from None
         raise
-
-
-@contextmanager
-def _open_archive(path: Path | str) -> Iterator[Any]:
-    """An open ``.npz`` file; FileError if it is not one, or an entry that is read is damaged."""
-    try:
-        with Path(path).open("rb") as file:
-            if not zipfile.is_zipfile(file):
-                raise FileError(f"{path}: not an .npz file")
-            yield np.load(file, allow_pickle=False)
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}") from None
-    except FileError:
-        raise
-    except Exception as error:  # numpy and zipfile let out whatever a damaged archive trips over
-        raise FileError(f"{path}: not a readable .npz file ({error})") from None
-
-
-def entry_names(path: Path | str) -> list[str]:
-    """What the entries of an ``.npz`` file are called; FileError if it is not one."""
-    with _open_archive(path) as archive:
-        return list(archive.files)
-
-
-def load_entries(path: Path | str, names: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
-    """The named entries that an ``.npz`` file has; FileError if it is not one."""
-    with _open_archive(path) as archive:
-        entries = {name: archive[name] for name in names if name in archive.files}
-    for name, entry in entries.items():
-        if not isinstance(entry, np.ndarray):
-            raise FileError(f"{path}: {name}: not an array")
-    return entries
 
 
 def as_number(name: str, entry: npt.NDArray[Any]) -> int:

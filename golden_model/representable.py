@@ -17,6 +17,7 @@ from .recalibration import (
     coefficient_words,
     evaluation_cycles,
 )
+from .sections import check_magnitudes
 from .settings import ChipSettings
 
 __all__ = ["WARNED_ERROR", "PrecisionWarning", "check_representable"]
@@ -49,6 +50,7 @@ def check_representable(config: ChipSettings) -> None:
         :class:`PrecisionWarning`.
     """
     _check_durations(config)
+    check_magnitudes(config)
     _check_formats(config)
     _check_microcircuit(config)
     _check_electrodes(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self
 
@@ -12,9 +12,11 @@ import pydantic
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer
 
+from .files import FileError
 from .fixed import QFormat
+from .inputs import parse_toml, read_toml
 
-__all__ = ["Config", "ConfigError", "Format", "Real", "Section"]
+__all__ = ["Config", "ConfigError", "Format", "Real", "Section", "check_magnitudes"]
 
 
 class ConfigError(ValueError):
@@ -70,9 +72,13 @@ class Config(Section):
     def from_toml(cls, text: str, base: Self | None = None) -> Self:
         """A configuration from TOML text; what it lacks is as in `base`, else the default."""
         try:
-            sections = tomllib.loads(text)
-        except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise ConfigError(f"not TOML: {error}") from None
+            sections = parse_toml(text)
+        except FileError as error:
+            raise ConfigError(str(error)) from None
+        return cls._of(sections, base)
+
+    @classmethod
+    def _of(cls, sections: dict[str, Any], base: Self | None) -> Self:
         for other in Config.__subclasses__():
             if sections.keys() - cls.model_fields.keys() and sections.keys() <= other.model_fields.keys():
                 raise ConfigError(f"a configuration of {other.of}, needs one of {cls.of}")
@@ -94,10 +100,11 @@ class Config(Section):
     def load(cls, path: Path | str, base: Self | None = None) -> Self:
         """A configuration from a TOML file, as :meth:`from_toml`; the message names the file."""
         try:
-            return cls.from_toml(Path(path).read_text(encoding="utf-8"), base)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise ConfigError(f"{path}: {reason}") from None
+            sections = read_toml(path)
+        except FileError as error:
+            raise ConfigError(str(error)) from None
+        try:
+            return cls._of(sections, base)
         except ConfigError as error:
             raise ConfigError(f"{path}: {error}") from None
 
@@ -118,8 +125,42 @@ class Config(Section):
         return hashlib.sha256(self.to_toml().encode()).hexdigest()
 
 
+_MAGNITUDES = {"_s": (1e-9, 1e6), "_hz": (1e-6, 1e10), "": (1e-30, 1e12)}
+"""Least and most of a number that is not 0, by the end of its field's name: seconds, hertz, all others.
+
+A thousandth of a clock cycle and eleven days; twice in two weeks and no clock of an FPGA; and for the others
+what leaves room for products in floating point.
+"""
+
+
+def check_magnitudes(section: BaseModel, name: str = "") -> None:
+    """ValueError, with field, value and limits, for a number beyond what can be meant or computed with."""
+    for field, value in section:
+        path = f"{name}.{field}" if name else field
+        if isinstance(value, BaseModel):
+            check_magnitudes(value, path)
+            continue
+        least, most = next(limits for end, limits in _MAGNITUDES.items() if field.endswith(end))
+        for number in _numbers(value):
+            if number and not least <= abs(number) <= most:
+                raise ValueError(f"{path} = {number:g}: limits are {least:g} and {most:g}, or 0")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """Of a field: itself, or those in its list."""
+    if isinstance(value, float | int) and not isinstance(value, bool):
+        yield value
+    elif isinstance(value, tuple) and not isinstance(value, QFormat):
+        for each in value:
+            yield from _numbers(each)
+
+
 def _one_line(error: pydantic.ValidationError) -> str:
     """The first complaint of pydantic as ``section.field = value: what is wrong``."""
+    return " ".join(_first(error).split())
+
+
+def _first(error: pydantic.ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     message = first["msg"].removeprefix("Value error, ")
     field = ".".join(str(part) for part in first["loc"])
@@ -130,4 +171,5 @@ def _one_line(error: pydantic.ValidationError) -> str:
     if first["type"] in ("missing", "extra_forbidden") or isinstance(given, dict):
         return f"{field}: {message}{more}"
     shown = f"{given:g}" if isinstance(given, float) and math.isfinite(given) else repr(given)
+    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
     return f"{field} = {shown}: {message}{more}"

@@ -201,6 +201,18 @@ class StimulationTiming:
         for complaint in self._complaints(self.settings):
             raise ConfigError(complaint)
 
+    def counts(self) -> Iterator[tuple[str, int]]:
+        """Every duration in clock cycles, by the name of its field."""
+        yield "stimulation.limits.width_s", self.width_limit
+        yield "stimulation.limits.rate_hz", self.period_limit
+        yield "stimulation.limits.duration_s", self.duration_limit
+        yield "stimulation.limits.rest_s", self.rest
+        yield "stimulation.watchdog_s", self.watchdog
+        yield "time.step_s", self.tick_timeout
+        for name, field in _FIELDS.items():
+            if name != "pulses":
+                yield field, getattr(self.settings, name)
+
     @property
     def duty_limit(self) -> float:
         pulses = self.pulses_limit

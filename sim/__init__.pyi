@@ -4,9 +4,6 @@ from .build.simulators import (
     SIMULATORS as SIMULATORS,
 )
 from .build.simulators import (
-    BenchFailure as BenchFailure,
-)
-from .build.simulators import (
     CocotbSimulator as CocotbSimulator,
 )
 from .build.simulators import (
@@ -15,6 +12,7 @@ from .build.simulators import (
 from .build.simulators import (
     find_simulator as find_simulator,
 )
+from .failure import BenchFailure as BenchFailure
 from .loop.cfpc_loop import AdaptiveFilterRtl as AdaptiveFilterRtl
 from .loop.chip import RtlChip as RtlChip
 from .loop.chip import build_chip as build_chip

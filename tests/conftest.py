@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import platformdirs
 import pytest
 from hypothesis import HealthCheck, settings
 from microzone.tools.cli import main as cli
@@ -20,6 +21,9 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )  # fmt: skip
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "microzone"))
+
+# A test with a cache of its own would have YoWASP compile its tools anew, for a minute each.
+os.environ.setdefault("YOWASP_CACHE_DIR", platformdirs.user_cache_dir("YoWASP", appauthor=False))
 
 EXTRA = "needs the extra `inference`: make inference"
 """Why a test of what torch, sbi or zuko do is skipped."""

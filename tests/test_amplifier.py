@@ -17,7 +17,8 @@ from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model import amplifier as model
 from microzone.golden_model.amplifier import FrameTiming, amplifier_registers, decode_registers
 from microzone.sim.blocks import BENCHES, amplifier_config
-from microzone.sim.build.simulators import SIMULATORS, BenchFailure
+from microzone.sim.build.simulators import SIMULATORS
+from microzone.sim.failure import BenchFailure
 from microzone.sim.loop.amplifier import AnaloguePath
 from support import changed as changed_module
 

@@ -32,6 +32,7 @@ from microzone.boards.top import Top
 from microzone.gateware.amplifier.spi import spi_signature
 from microzone.gateware.toolchain import ToolError
 from microzone.golden_model import ChipConfig, ConfigError
+from microzone.golden_model.calibration.default import calibrated_config
 from microzone.golden_model.chip import ChipTiming
 from microzone.golden_model.files import FileError
 from microzone.tools.build import build_command
@@ -309,7 +310,6 @@ def command(name: str = "icebreaker", config: ChipConfig | None = None, **option
     ("options", "message"),
     [
         ({"name": "icebraker"}, "board 'icebraker': choose from icebreaker, ulx3s"),
-        ({"config": ChipConfig.make()}, r"time.clock_hz = 2.4e\+07: the clock of icebreaker is 1.2e\+07"),
         (
             {"config": ICEBREAKER.config().replace(amplifier={"chips": 3})},
             "amplifier.chips = 3: icebreaker has wires for 2",
@@ -322,6 +322,39 @@ def test_what_does_not_suit_a_board_is_refused(options: dict[str, Any], message:
         command(**options, out=tmp_path / "made")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "made").exists() or not list((tmp_path / "made").iterdir())
+
+
+def test_only_a_configuration_on_the_clock_of_the_board_becomes_a_bitstream(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"time.clock_hz = 2.4e\+07: the clock of icebreaker is 1.2e\+07"):
+        build_bitstream(ICEBREAKER, ChipConfig.make(), tmp_path)
+
+
+def test_the_clock_is_the_board_s_and_what_it_changes_is_said() -> None:
+    chip, cfpc = DESIGNS["chip"], DESIGNS["cfpc"]
+    fitting = ChipConfig.make()
+    there, changes = chip.clocked(ICEBREAKER, fitting)
+    assert (there, changes) == (fitting.replace(time={"clock_hz": 12e6}), [])
+    odd = fitting.replace(stimulation={"width_s": 2401 / 24e6})
+    there, changes = chip.clocked(ICEBREAKER, odd)
+    assert there.stimulation.width_s == odd.stimulation.width_s and changes == [
+        "stimulation.width_s: 1200 cycles of 12 MHz instead of 2401 of 24 MHz, 100 us instead of 100.042"
+    ]
+    filter_config = cfpc.default(ICEBREAKER).replace(time={"clock_hz": 1e8})
+    assert cfpc.clocked(ICEBREAKER, filter_config) == (cfpc.default(ICEBREAKER), [])
+
+
+def test_a_calibrated_configuration_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``calibrate`` knows no board: its clock is the default one."""
+    built: list[ChipConfig] = []
+
+    def remember(board: Board, config: ChipConfig, *_: Any, **__: Any) -> None:
+        built.append(config)
+        raise ToolError("enough")
+
+    monkeypatch.setattr("microzone.tools.build.build_bitstream", remember)
+    with pytest.raises(ToolError, match="enough"):
+        command(config=calibrated_config(), out=tmp_path / "made")
+    assert built == [calibrated_config().replace(time={"clock_hz": 12e6})]
 
 
 def test_an_unwritable_folder_is_refused(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from microzone.boards.top import Top
 from microzone.golden_model import ConfigError
 from microzone.golden_model.cfpc import CfpcConfig
 from microzone.golden_model.files import FileError
-from microzone.sim.build.simulators import BenchFailure
+from microzone.sim.failure import BenchFailure
 from microzone.sim.loop.netlist_board import NetlistBoard, pins_verilog
 from microzone.tools.build_check import BuiltNetlist, check_checkable, check_netlist
 from microzone.tools.host.chip import LinkError

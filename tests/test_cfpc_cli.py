@@ -48,6 +48,7 @@ def test_pursuit_is_the_run_of_the_fixed_point_model(microzone: Microzone) -> No
         "figure.png",
         "result.npz",
         "report.json",
+        "microzone-run.json",
     }
     assert json.loads(Path("cfpc-output/report.json").read_text()) == report
     assert Path("cfpc-output/figure.png").read_bytes().startswith(b"\x89PNG")

@@ -30,7 +30,8 @@ from microzone.golden_model.cfpc.fixed_filter import Steps
 from microzone.golden_model.config import ConfigError
 from microzone.sim.benches.cfpc import CFPC_CONFIGS
 from microzone.sim.blocks import BENCHES
-from microzone.sim.build.simulators import SIMULATORS, BenchFailure, CocotbSimulator
+from microzone.sim.build.simulators import SIMULATORS, CocotbSimulator
+from microzone.sim.failure import BenchFailure
 from microzone.sim.loop.cfpc_loop import AdaptiveFilterRtl
 from numpy.testing import assert_array_equal
 from support import changed, no_collisions

@@ -25,7 +25,7 @@ from microzone.golden_model.fixed import to_real
 from microzone.golden_model.microcircuit import MicrocircuitFixed
 from microzone.golden_model.recordings.recording import read_recording
 from microzone.golden_model.stimulation import LATENCY
-from microzone.sim.build.simulators import BenchFailure
+from microzone.sim.failure import BenchFailure
 from microzone.sim.loop import chip as simulation
 from microzone.sim.loop.amplifier import AnaloguePath
 from microzone.sim.loop.chip import Control, RtlChip

@@ -157,7 +157,15 @@ def test_the_command(microzone: Microzone, tmp_path: Path) -> None:
     assert done.status == 0, done.err
     assert "noi-0" in done.out and "event by event = step by step in 16 of 16 draws" in done.out
     made = {path.name for path in (tmp_path / "work" / "out").iterdir()}
-    assert made == {"parts", "report.json", "regions.png", "energy.png", "sensitivity.png", "pathologies.png"}
+    assert made == {
+        "parts",
+        "microzone-run.json",
+        "report.json",
+        "regions.png",
+        "energy.png",
+        "sensitivity.png",
+        "pathologies.png",
+    }
     printed = microzone("infer-compare", "--out", "out", *arguments, "--json")
     numbers = json.loads(printed.out)
     assert numbers["wanted"] == {"drift": [-0.01, 0.01]} and set(numbers["circuits"]) == {

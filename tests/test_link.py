@@ -24,7 +24,8 @@ from microzone.gateware.link.frames import (
 )
 from microzone.gateware.link.link import Link
 from microzone.sim.blocks import BENCHES
-from microzone.sim.build.simulators import SIMULATORS, BenchFailure
+from microzone.sim.build.simulators import SIMULATORS
+from microzone.sim.failure import BenchFailure
 from microzone.sim.fuzz import link as link_fuzz
 from microzone.sim.fuzz.link import fuzz_link, garbage
 from microzone.sim.fuzz.link_model import LinkModel, Registers

@@ -32,7 +32,8 @@ from microzone.golden_model.experiment.protocol import Protocol, Trial
 from microzone.sim.blocks import BENCHES
 from microzone.sim.build import readback as readback_module
 from microzone.sim.build.netlist import netlist_verilog, with_cells
-from microzone.sim.build.simulators import SIMULATORS, BenchFailure, Simulator
+from microzone.sim.build.simulators import SIMULATORS, Simulator
+from microzone.sim.failure import BenchFailure
 from microzone.sim.loop.closed_loop import run_closed_loop, with_slowest_clock
 from microzone.sim.replay.replay import core_netlist, replay
 from microzone.sim.replay.scenarios import CONFIGS, scenarios

@@ -367,7 +367,7 @@ def test_the_verb_writes_figures_and_an_index(microzone: Callable[..., Outcome])
     assert [figure["figure"] for figure in report["figures"]] == ["8", "10"]
     assert report["statements"] == 6 and 0 <= report["hold"] <= 6
     names = {f"figure-{n}.{ending}" for n in (8, 10) for ending in ("png", "json", "md")}
-    assert {path.name for path in Path("r").iterdir()} == names | {"index.md"}
+    assert {path.name for path in Path("r").iterdir()} == names | {"index.md", "microzone-run.json"}
     written = json.loads(Path("r/figure-10.json").read_text())
     assert written == report["figures"][1] and written["config_sha256"] == CONFIG.digest
     index = Path("r/index.md").read_text()

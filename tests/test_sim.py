@@ -16,12 +16,12 @@ from microzone.sim import blocks as bench_module
 from microzone.sim.blocks import BENCHES
 from microzone.sim.build.simulators import (
     SIMULATORS,
-    BenchFailure,
     CocotbSimulator,
     Design,
     Simulator,
     find_simulator,
 )
+from microzone.sim.failure import BenchFailure
 from microzone.sim.replay import replay as replay_module
 from microzone.sim.replay.comparison import first_difference
 from microzone.sim.replay.replay import Scenario, core_verilog, expected_signals, replay, replay_design

@@ -10,7 +10,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from ..boards.board import BOARDS
+from ..boards.board import BOARDS, Board
 from ..boards.build import SEEDS, BuildReport, build_bitstream
 from ..boards.designs import DESIGNS, Configuration, design_of
 from ..boards.flash import find_programmer, flash
@@ -18,7 +18,27 @@ from ..golden_model.config import ConfigError
 from .build_check import BuiltNetlist, check_checkable, check_netlist
 from .report.output import make_folder
 
-__all__ = ["build_command"]
+__all__ = ["build_command", "files_of", "folder_of"]
+
+
+def folder_of(board: str, design: str) -> Path:
+    """Where a bitstream is put if nobody says where."""
+    return Path("build") / f"{_board(board).name}{DESIGNS[design].suffix}"
+
+
+def files_of(board: str, design: str) -> tuple[str, ...]:
+    """What a build may leave in its folder: bitstream, configuration, report, netlist."""
+    made = (
+        f"{_board(board).name}{DESIGNS[design].suffix}.{kind}" for kind in ("bin", "bit", "dfu", "json", "v")
+    )
+    return ("config.toml", "report.json", *made)
+
+
+def _board(name: str) -> Board:
+    """ConfigError if there is no such board."""
+    if name not in BOARDS:
+        raise ConfigError(f"board {name!r}: choose from {', '.join(BOARDS)}")
+    return BOARDS[name]
 
 
 def build_command(
@@ -41,7 +61,8 @@ def build_command(
     name : str
         Of the board.
     config : Configuration, optional
-        Else the design's default: one microcircuit, two electrodes, recalibration; or smooth pursuit.
+        Put on the board's clock; what takes another time there is said in a note. Else the design's default:
+        one microcircuit, two electrodes, recalibration; or smooth pursuit.
     out : Path, optional
         Folder for bitstream, ``config.toml`` and ``report.json``; else ``build/`` and the names of board and
         design.
@@ -74,17 +95,18 @@ def build_command(
     FileError
         If ``out`` cannot be written.
     """
-    board = BOARDS.get(name)
-    if board is None:
-        raise ConfigError(f"board {name!r}: choose from {', '.join(BOARDS)}")
+    board = _board(name)
     chosen = DESIGNS[design] if config is None else design_of(config)
     config = chosen.default(board) if config is None else config
+    config, changes = chosen.clocked(board, config)
+    for line in changes:
+        status.print(f"note: {line}", highlight=False, markup=False)
     chosen.check(board, config)
     if checks:
         check_checkable(board, config)
     if flashes:
         find_programmer(board)  # before minutes of work
-    out = out or Path("build") / f"{board.name}{chosen.suffix}"
+    out = out or folder_of(name, chosen.name)
     make_folder(out)
     with status.status(board.name) as shown:
 

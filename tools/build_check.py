@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +15,13 @@ import numpy.typing as npt
 from ..boards.board import BOARDS, Board
 from ..boards.designs import Configuration
 from ..boards.family import ICE40
+from ..gateware.scratch import Scratch
 from ..golden_model.chip import ChipTiming
 from ..golden_model.config import ChipConfig, ConfigError
 from ..golden_model.events import Result
 from ..golden_model.experiment.preparation import Preparation
 from ..golden_model.files import FileError
-from ..sim.build.simulators import BenchFailure
+from ..sim.failure import BenchFailure
 from ..sim.loop.chip_record import OUTPUTS, ChipRecord
 from ..sim.loop.closed_loop import run_closed_loop
 from ..sim.loop.netlist_board import NetlistBoard
@@ -136,9 +136,9 @@ def check_netlist(
             netlist.board, built, netlist.verilog, electrodes,
             n_frames=preparation.n_frames, baud=netlist.baud,
         ) as board,
-        tempfile.TemporaryDirectory(prefix="microzone-") as name,
+        Scratch() as out,
     ):  # fmt: skip
-        host, out = Host(board, built), Path(name)
+        host = Host(board, built)
         progress(f"the netlist at its pins: registers, and a session of {steps} steps")
         found = host.check_built().identity
         if found != netlist.identity:

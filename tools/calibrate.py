@@ -15,9 +15,10 @@ from ..golden_model.calibration.thresholds import Selection, select_thresholds
 from ..golden_model.config import ChipConfig
 from ..golden_model.events import Events
 from ..golden_model.experiment.training import TrainingRecording
-from ..golden_model.files import FileError, atomic_write, entry_names
+from ..golden_model.files import FileError, atomic_write
+from ..golden_model.inputs import entry_names, open_input
 from .report.figures import draw_calibration, draw_selection
-from .report.output import check_files, progress_bar
+from .report.output import progress_bar
 
 __all__ = ["Calibration", "run_calibration"]
 
@@ -97,7 +98,6 @@ def run_calibration(
     CalibrationError, ConfigError, FileError
         If the file or the data in it cannot be used; nothing is written then.
     """
-    check_files([training], [out, figure])
     selection = None
     if "pn_raw" in entry_names(training):
         recording = TrainingRecording.load(training)
@@ -109,7 +109,7 @@ def run_calibration(
         config, events = selection.config, selection.events
     else:
         events = Events.load(training)
-    with training.open("rb") as file:
+    with open_input(training) as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     calibration = Calibration(calibrate(events, config, goals, training_sha256=digest), selection)
     if figure is not None:

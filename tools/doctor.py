@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -13,7 +12,7 @@ from importlib.util import find_spec
 
 from ..gateware.toolchain import ToolError, find_tool, tool_version
 from ..sim.blocks import BENCHES
-from ..sim.build.simulators import SIMULATORS, find_libpython_or_fail
+from ..sim.build.simulators import SIMULATORS, find_libpython_or_fail, printed
 
 __all__ = ["Finding", "examine"]
 
@@ -63,6 +62,10 @@ def examine() -> list[Finding]:
     return findings
 
 
+_WITHOUT_VERSION = ("icepack",)
+"""What prints no version, whatever it is asked."""
+
+
 def _simulated(simulator: str) -> str:
     """Which blocks' benches a simulator runs."""
     able = [name for name, bench in BENCHES.items() if simulator in bench.simulators]
@@ -71,7 +74,10 @@ def _simulated(simulator: str) -> str:
 
 def _tool(name: str) -> tuple[str, str]:
     path = find_tool(name)
-    return tool_version(path), path
+    found = tool_version(path)
+    if not found and name not in _WITHOUT_VERSION:
+        raise ToolError(f"{name}: fails when asked for its version")
+    return found, path
 
 
 def _icebox() -> tuple[str, str]:
@@ -83,8 +89,10 @@ def _program(name: str, purpose: str) -> Finding:
         path = shutil.which(name)
         if path is None:
             raise ToolError(f"{name}: not found")
-        printed = subprocess.run([path, "--version"], capture_output=True, text=True).stdout
-        return printed.splitlines()[0].split()[-1], path
+        lines = printed(path, "--version").splitlines()
+        if not lines:
+            raise ToolError(f"{name}: fails when asked for its version")
+        return lines[0].split()[-1], path
 
     return _probe(name, purpose, probe, f"apt-get install {name}")
 

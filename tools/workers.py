@@ -26,6 +26,8 @@ from typing import Any, TypeVar
 
 import cloudpickle
 
+from ..gateware.processes import adopt_orphans, end_descendants
+from ..gateware.scratch import remove_scratch
 from .errors import UserError
 
 __all__ = ["Workers"]
@@ -202,6 +204,7 @@ def _surroundings() -> Iterator[None]:
 def _serve(connection: Connection) -> None:
     """Chunk after chunk, until the caller wants no more or is gone."""
     os.setpgid(0, 0)
+    adopt_orphans()
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_follow_caller, daemon=True).start()
     try:
@@ -210,8 +213,10 @@ def _serve(connection: Connection) -> None:
             connection.send_bytes(_answer(connection.recv_bytes()))
     except (EOFError, ConnectionError, SystemExit):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        end_descendants()
+        remove_scratch()
         sys.stdout.flush()
-        os.killpg(0, signal.SIGKILL)  # and a program that was just about to start
+        os.killpg(0, signal.SIGKILL)
 
 
 def _answer(payload: bytes) -> bytes:
@@ -245,4 +250,5 @@ def _follow_caller() -> None:
     assert main is not None
     signal.pthread_kill(main, signal.SIGTERM)  # a signal to another thread would not wake this one
     time.sleep(_GRACE_S)
+    end_descendants()
     os.killpg(0, signal.SIGKILL)

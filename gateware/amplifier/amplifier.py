@@ -446,7 +446,9 @@ class Amplifier(Component):
                         with m.If(trial != 0):
                             m.d.sync += step.eq(where[stretch].start)
         # CHECK is behind CALIBRATE, so that `step` comes to its start by itself.
-        assert where[Stretch.CHECK].start == where[Stretch.CALIBRATE].stop
+        check, calibrate = where[Stretch.CHECK].start, where[Stretch.CALIBRATE].stop
+        if check != calibrate:
+            raise ValueError(f"CHECK begins with command {check}, CALIBRATE ends before {calibrate}")
 
         # Whether a command follows.
         pauses = (phase == _Phase.POWER_UP) | (phase == _Phase.SETTLE)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Self
 
+import colorama  # type: ignore[import-untyped]  # comes with systemrdl
 from systemrdl.compiler import RDLCompiler
 from systemrdl.node import AddrmapNode, RegNode
 
@@ -23,6 +24,8 @@ from ...golden_model.detection_parameters import DetectionParameters, DetectionR
 from ...golden_model.fixed import QFormat
 from ..microcircuit.parameters import Parameter, parameter_formats
 from ..stimulation.registers import StimulationRegister
+
+colorama.deinit()  # systemrdl wraps the streams of output, and takes escapes out of what others print
 
 __all__ = [
     "BLOCKS",

@@ -11,7 +11,7 @@ from amaranth.lib import data, memory, stream
 from amaranth.lib.wiring import In, Out
 from amaranth.utils import bits_for
 
-from ...golden_model.config import BlankingMode, ChipConfig, PulseShape
+from ...golden_model.config import BlankingMode, ChipConfig, ConfigError, PulseShape
 from ...golden_model.stimulation import StimulationTiming, TrainSettings
 from ..component import Component
 from .interlock import InterlockFault
@@ -239,7 +239,10 @@ class StimulationRegisters(Component):
         bits, pulses = layout["word"].width, widths[StimulationRegister.PULSES]
         words = {Row[r.name]: word for r, word in settings_words(timing.settings).items()}
         self._configured = execute(timing, words, bits, pulses)
-        assert self._configured.good, "StimulationTiming has refused it"
+        if not self._configured.good:
+            raise ConfigError(
+                "stimulation: the configured train breaks a limit that StimulationTiming missed"
+            )
         super().__init__(
             {
                 "access": In(stream.Signature(layout)),

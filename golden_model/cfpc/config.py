@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 from scipy import signal
 
 from ..fixed import SQ, Rounding
-from ..sections import Config, Format, Real, Section
+from ..sections import Config, Format, Real, Section, check_magnitudes
 from .loop import Loop
 from .reduction import low_order
 from .systems import Discretisation, Reals, StateSpace, discrete, leaks, proportional_integral
@@ -23,6 +23,12 @@ __all__ = ["CfpcConfig", "Trace"]
 Seconds = Annotated[float, Field(strict=True, ge=0)]
 Positive = Annotated[float, Field(strict=True, gt=0)]
 Point = tuple[Seconds, Real]
+
+
+_MOST_DELAY = 1000
+"""Steps of feedback delay, or of an impulse response: with more it takes seconds to tell what is stable."""
+_MOST_ORDER = 32
+"""Coefficients of a polynomial, or leaks: floating point cannot tell the roots of more."""
 
 
 class Time(Section):
@@ -38,7 +44,7 @@ class Task(Section):
     name: str = "pursuit"
     trial_s: Positive = 2.5
     reference: tuple[Point, ...] = Field(
-        default=((0.5, 0.0), (1.0, 1.0), (1.5, 1.0), (2.0, 0.0)), min_length=1
+        default=((0.5, 0.0), (1.0, 1.0), (1.5, 1.0), (2.0, 0.0)), min_length=1, max_length=10_000
     )
 
 
@@ -49,11 +55,11 @@ class Plant(Section):
     number a step.
     """
 
-    leaks_s: tuple[Positive, ...] | None = None
+    leaks_s: tuple[Positive, ...] | None = Field(default=None, max_length=_MOST_ORDER)
     gain: Real = 1.0
-    numerator: tuple[Real, ...] | None = None
-    denominator: tuple[Real, ...] | None = None
-    impulse_response: tuple[Real, ...] | None = None
+    numerator: tuple[Real, ...] | None = Field(default=None, max_length=_MOST_ORDER)
+    denominator: tuple[Real, ...] | None = Field(default=None, max_length=_MOST_ORDER)
+    impulse_response: tuple[Real, ...] | None = Field(default=None, max_length=_MOST_DELAY)
     method: Discretisation = "euler"
 
 
@@ -288,6 +294,7 @@ class CfpcConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        check_magnitudes(self)
         _check_times(self)
         _check_plant(self)
         _check_eligibility(self)
@@ -311,17 +318,22 @@ _KINDS = {
     "eligibility": {"delay_s", "leaks_s"},
 }
 """Fields of which only some go together."""
-_MOST_DELAY = 1000
-"""Steps of feedback delay: whether the loop is stable takes seconds to tell with more."""
 WIDEST = 32
 """Bits of a word: two multiplied, and a sum of 4096 of these, in 64 bits."""
 _MOST_STEPS = 1_000_000
+_MOST_ENTRIES = 1 << 24
+"""Steps of a trial times bases: a matrix of them has 128 MiB."""
 
 
 def _check_times(config: CfpcConfig) -> None:
     if not 1 <= config.trial_steps <= _MOST_STEPS:
         raise ValueError(
             f"task.trial_s = {config.task.trial_s:g}: 1 to {_MOST_STEPS} steps of {config.time.step_s:g} s"
+        )
+    if config.trial_steps * config.bases.count > _MOST_ENTRIES:
+        raise ValueError(
+            f"task.trial_s, bases.count: {config.trial_steps} steps times {config.bases.count} bases, "
+            f"limit is {_MOST_ENTRIES}"
         )
     if config.delay_steps > _MOST_DELAY:
         raise ValueError(

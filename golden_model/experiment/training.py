@@ -17,12 +17,15 @@ import numpy.typing as npt
 from ..config import ChipConfig
 from ..detection import events_in_steps
 from ..events import Events, Steps
-from ..files import FileError, as_number, as_steps, atomic_write, check_ascending, load_entries
+from ..files import FileError, as_number, as_steps, atomic_write, check_ascending
+from ..inputs import load_entries
 from .protocol import IO_QUALITY, PN_QUALITY, TRAINING, bernoulli_steps
 
 __all__ = ["TrainingRecording", "synthetic_training"]
 
 _COUNTS = np.iinfo(np.int16)
+_MOST_BYTES = 512 << 20
+"""Of a file, unpacked: an hour and a half at 25 kHz."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,7 @@ class TrainingRecording:
             If the file or an entry is missing or malformed; the message names both.
         """
         names = ("pn_raw", "io_raw", "rate_hz", "cs", "us", "spontaneous_start")
-        entries = load_entries(path, names)
+        entries = load_entries(path, names, most=_MOST_BYTES)
         try:
             for name in names:
                 if name not in entries:

@@ -27,6 +27,7 @@ from scipy.stats import kstest
 
 from ..config import ChipConfig, ConfigError
 from ..files import FileError, atomic_write
+from ..inputs import open_input
 from .behaviour import NAMES, STATISTICS
 from .parameters import ParameterSpace
 from .simulations import Table
@@ -139,9 +140,10 @@ class Posterior:
             If it is none, or of another version.
         """
         try:
-            kept = torch.load(path, weights_only=True)
-        except OSError as error:
-            raise FileError(f"{path}: {error.strerror or error}") from None
+            with open_input(path) as file:
+                kept = torch.load(file, weights_only=True)
+        except FileError:
+            raise
         except Exception:  # whatever its reader stumbles over in a file that is none
             raise FileError(f"{path}: not a posterior") from None
         if not isinstance(kept, dict) or kept.get("kind") != _KIND:

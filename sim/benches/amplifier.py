@@ -29,6 +29,7 @@ from microzone.golden_model.amplifier import (
 )
 from microzone.golden_model.config import ChipConfig
 from microzone.sim.benches.drivers import BenchBase
+from microzone.sim.failure import check
 
 _INPUTS = 32
 bench_test = cocotb.test(timeout_time=60, timeout_unit="ms")
@@ -104,7 +105,7 @@ class Bench(BenchBase):
         return codes[electrode // self.channels * _INPUTS + electrode % self.channels]
 
     async def set_up(self) -> AmplifierFault:
-        """Enable, and wait for the first frame or a fault; the stated cycles are asserted.
+        """Enable, and wait for the first frame or a fault; BenchFailure if not in the stated cycles.
 
         Those are ``setup_cycles``, and before them the rest of a command that is still at the pins.
         """
@@ -112,7 +113,9 @@ class Bench(BenchBase):
         self.dut.enable.value = 1
         began = self.cycle
         rest = max(self.pins_free - began, 0)
-        assert rest < self.timing.command_cycles
+        check(
+            rest < self.timing.command_cycles, f"the pins are free {rest} cycles after enabling; {self.seed}"
+        )
         stated = self.front_end.setup_cycles + rest
         await First(
             RisingEdge(self.dut.running),
@@ -122,10 +125,11 @@ class Bench(BenchBase):
         await FallingEdge(self.dut.clk)
         fault = AmplifierFault(int(self.dut.fault.value))
         if fault is AmplifierFault.NONE:
-            assert int(self.dut.running.value), f"neither frames nor a fault; {self.seed}"
-            assert self.cycle - began == stated, (
+            check(int(self.dut.running.value), f"neither frames nor a fault; {self.seed}")
+            check(
+                self.cycle - began == stated,
                 f"set-up took {self.cycle - began} cycles, stated are {stated}, {rest} of them of a command "
-                f"before it; {self.seed}"
+                f"before it; {self.seed}",
             )
         return fault
 
@@ -134,14 +138,20 @@ class Bench(BenchBase):
         await FallingEdge(self.dut.clk)
         self.dut.enable.value = 0
         await self.wait(2 * self.timing.command_cycles)
-        assert int(self.dut.cs_n.value) and int(self.dut.fault.value) == 0
+        check(int(self.dut.cs_n.value) == 1, f"selected, although disabled; {self.seed}")
+        fault = AmplifierFault(int(self.dut.fault.value))
+        check(fault is AmplifierFault.NONE, f"{fault}, although disabled; {self.seed}")
 
     async def brown_out(self, chip: int) -> None:
         """A chip loses registers and calibration between two edges of the clock, and goes on."""
         self.dut.brown_out.value = 1 << chip
         await Timer(self.period_ps // 4, "ps")
         kept = int(self.dut.registers.value) >> chip * REGISTERS * 8 & ((1 << REGISTERS * 8) - 1)
-        assert not kept and not int(self.dut.calibrated.value) >> chip & 1
+        calibrated = int(self.dut.calibrated.value) >> chip & 1
+        check(
+            not kept and not calibrated,
+            f"the model of chip {chip} keeps {kept:#x} without power; {self.seed}",
+        )
         self.dut.brown_out.value = 0
 
     async def wait(self, cycles: int) -> None:
@@ -170,17 +180,18 @@ class Bench(BenchBase):
                 for electrode in range(channel, self.config.amplifier.electrodes, self.channels)
             ]
             for got, want in zip(self.samples[before:], expected, strict=True):
-                assert got == want, f"{got}, expected {want} in the frame from {first}; {self.seed}"
+                check(got == want, f"{got}, expected {want} in the frame from {first}; {self.seed}")
 
     def finish(self) -> None:
         """No time of the data sheet was broken, and frames came to the cycle."""
-        assert int(self.dut.violations.value) == self._violations, (
-            f"SPI timing: kind {int(self.dut.first_violation.value)} of spi_checker; {self.seed}"
+        check(
+            int(self.dut.violations.value) == self._violations,
+            f"SPI timing: kind {int(self.dut.first_violation.value)} of spi_checker; {self.seed}",
         )
         length = self.timing.frame_cycles
         gaps = {after - before for before, after in pairwise(self.frames)}
         stray = {gap for gap in gaps if gap < self.front_end.setup_cycles} - {length}
-        assert not stray, f"frames of {stray} cycles, stated are {length}; {self.seed}"
+        check(not stray, f"frames of {stray} cycles, stated are {length}; {self.seed}")
 
     async def _watch_samples(self) -> None:
         while True:
@@ -219,7 +230,7 @@ async def started(dut: Any, delays: list[int] | None = None) -> Bench:
     bench = Bench(dut)
     await bench.start(delays)
     fault = await bench.set_up()
-    assert fault is AmplifierFault.NONE, f"{fault} in set-up; {bench.seed}"
+    check(fault is AmplifierFault.NONE, f"{fault} in set-up; {bench.seed}")
     return bench
 
 
@@ -229,28 +240,33 @@ async def set_up_as_the_chip_sees_it(dut: Any) -> None:
     bench = Bench(dut)
     await bench.start()
     enabled = bench.cycle
-    assert await bench.set_up() is AmplifierFault.NONE, bench.seed
+    check(await bench.set_up() is AmplifierFault.NONE, bench.seed)
     timing, config = bench.timing, bench.config
     words = [word for _, word in bench.commands]
     wanted = amplifier_registers(config)
     writes = [word for word in words if word >> 14 == 0b10]
-    assert writes == [write_command(index, word) for index, word in enumerate(wanted)]
+    stated = [write_command(index, word) for index, word in enumerate(wanted)]
+    check(writes == stated, f"set-up writes {writes}, not {stated}; {bench.seed}")
     for chip in range(bench.chips):
         kept = int(dut.registers.value) >> chip * REGISTERS * 8
         registers = [kept >> 8 * index & 0xFF for index in range(REGISTERS)]
-        assert registers == list(wanted), f"chip {chip} has {registers}; {bench.seed}"
+        check(registers == list(wanted), f"chip {chip} has {registers}; {bench.seed}")
         settings = decode_registers(registers, config.amplifier.rate_hz)
-        assert (settings.low_hz, settings.high_hz) == config.amplifier.bandwidth_hz
-        assert settings.twos_complement and settings.amplifying and not settings.absolute
-        assert [i for i, on in enumerate(settings.powered) if on] == list(range(bench.channels))
+        band = settings.low_hz, settings.high_hz
+        check(band == config.amplifier.bandwidth_hz, f"chip {chip} passes {band} Hz; {bench.seed}")
+        sound = settings.twos_complement and settings.amplifying and not settings.absolute
+        check(sound, f"chip {chip} is set up as {settings}; {bench.seed}")
+        powered = [index for index, on in enumerate(settings.powered) if on]
+        check(powered == list(range(bench.channels)), f"chip {chip} powers {powered}; {bench.seed}")
     at = words.index(calibrate_command())
-    assert len(words) == at + 1 + CALIBRATION_DUMMIES, f"{len(words) - at - 1} dummies after CALIBRATE"
-    assert int(dut.calibrated.value) == (1 << bench.chips) - 1
+    check(len(words) == at + 1 + CALIBRATION_DUMMIES, f"{len(words) - at - 1} dummies after CALIBRATE")
+    calibrated = int(dut.calibrated.value)
+    check(calibrated == (1 << bench.chips) - 1, f"calibrated chips: {calibrated:#b}; {bench.seed}")
     began = [cycle for cycle, _ in bench.commands]
     pause_ns = 1e9 / config.time.clock_hz
-    assert (began[0] - enabled) * pause_ns >= 100e3, "the first command comes within 100 µs"
+    check((began[0] - enabled) * pause_ns >= 100e3, "the first command comes within 100 µs")
     last_write = max(index for index, word in enumerate(words) if word >> 14 == 0b10)
-    assert (began[at] - began[last_write]) * pause_ns >= 100e3, "CALIBRATE comes within 100 µs of a register"
+    check((began[at] - began[last_write]) * pause_ns >= 100e3, "CALIBRATE comes within 100 µs of a register")
 
     bench.commands.clear()
     # The RHD2216 has no registers 16 and 17 to read.
@@ -260,14 +276,14 @@ async def set_up_as_the_chip_sees_it(dut: Any) -> None:
         bench.commands.clear()
         await bench.wait(timing.active_cycles)
         for index, (cycle, _) in enumerate(bench.commands):
-            assert cycle == first + 1 + index * timing.command_cycles, f"command {index} in cycle {cycle}"
+            check(cycle == first + 1 + index * timing.command_cycles, f"command {index} in cycle {cycle}")
         due = [
             *map(convert_command, range(bench.channels)),
             read_command(Rom.INTAN + frame % 5),
             read_command(told[frame % len(told)]),
         ]
         sent = [word for _, word in bench.commands]
-        assert sent == due, f"frame {frame}: commands {sent}, not {due}; {bench.seed}"
+        check(sent == due, f"frame {frame}: commands {sent}, not {due}; {bench.seed}")
     bench.finish()
 
 
@@ -277,7 +293,8 @@ async def samples_equal_codes(dut: Any) -> None:
     delays = [(3 * chip + 1) % 5 * Bench(dut).timing.half_period for chip in range(Bench(dut).chips)]
     bench = await started(dut, delays)
     await bench.run_frames(bench.some_frames)
-    assert len(bench.frames) >= bench.some_frames
+    frames = len(bench.frames)
+    check(frames >= bench.some_frames, f"{frames} frames instead of {bench.some_frames}; {bench.seed}")
     bench.finish()
 
 
@@ -291,7 +308,7 @@ async def sampled_in_the_stated_cycle(dut: Any) -> None:
         stated = first + bench.timing.conversion_cycle(channel)
         bench.set_codes(early)
         await bench.wait(stated - 1 - bench.cycle)
-        assert bench.cycle == stated - 1
+        check(bench.cycle == stated - 1, f"in cycle {bench.cycle} instead of {stated - 1}; {bench.seed}")
         bench.set_codes(right)  # from the middle of the cycle before
         await bench.wait(1)
         bench.set_codes(late)
@@ -300,8 +317,9 @@ async def sampled_in_the_stated_cycle(dut: Any) -> None:
         values = {sample.electrode: sample.value for sample in bench.samples[before:]}
         for electrode in range(channel, bench.config.amplifier.electrodes, bench.channels):
             want = bench.code(electrode, right)
-            assert values[electrode] == want, (
-                f"electrode {electrode}: {values[electrode]}, not {want}; {bench.seed}"
+            check(
+                values[electrode] == want,
+                f"electrode {electrode}: {values[electrode]}, not {want}; {bench.seed}",
             )
     bench.finish()
 
@@ -316,10 +334,10 @@ async def cables_of_every_length(dut: Any) -> None:
     for delay in range(longest + 1):
         delays = [delay if chip == 0 else bench.rng.randint(0, longest) for chip in range(bench.chips)]
         bench.set_delays(delays)
-        assert await bench.set_up() is AmplifierFault.NONE, f"cables of {delays} cycles; {bench.seed}"
+        check(await bench.set_up() is AmplifierFault.NONE, f"cables of {delays} cycles; {bench.seed}")
         packed = int(dut.delays.value)
         found = [packed >> bits * chip & ((1 << bits) - 1) for chip in range(bench.chips)]
-        assert found == delays, f"found delays of {found} cycles, cables have {delays}; {bench.seed}"
+        check(found == delays, f"found delays of {found} cycles, cables have {delays}; {bench.seed}")
         await bench.run_frames(2)
         await bench.disable()
     bench.finish()
@@ -349,12 +367,13 @@ async def pins_keep_their_times(dut: Any) -> None:
         if was_off:
             lengths["lead"].append((rise - end) * ns)
     high, low, off = lengths["high"], lengths["low"], lengths.pop("off")
-    assert len(high) == 16 * (bench.channels + 2), f"{len(high)} clocks in a frame"
-    assert min(off) >= 154, f"CS high for {min(off):.1f} ns"
+    check(len(high) == 16 * (bench.channels + 2), f"{len(high)} clocks in a frame")
+    check(min(off) >= 154, f"CS high for {min(off):.1f} ns")
     # 24 MHz: half a period of 20.83 ns, of which the data sheet's 20.8 is the rounding.
     for name, durations in lengths.items():
-        assert min(durations) >= 20.8, f"{name}: {min(durations):.2f} ns"
-    assert min(high) + min(low) >= 1e9 / 24e6 - 1e-6
+        check(min(durations) >= 20.8, f"{name}: {min(durations):.2f} ns")
+    shortest = min(high) + min(low)
+    check(shortest >= 1e9 / 24e6 - 1e-6, f"a period of {shortest:.2f} ns; {bench.seed}")
     bench.finish()
 
 
@@ -368,15 +387,15 @@ async def chips_that_are_not_there(dut: Any) -> None:
         dut.line_unplugged.value = line << 2 * missing
         dut.present.value = ((1 << bench.chips) - 1) & ~(1 << missing)
         fault = await bench.set_up()
-        assert fault is AmplifierFault.ABSENT, f"{fault} with line {line}; {bench.seed}"
-        assert int(dut.faulty_chip.value) == missing
+        check(fault is AmplifierFault.ABSENT, f"{fault} with line {line}; {bench.seed}")
+        check(int(dut.faulty_chip.value) == missing, f"chip {missing} is missing; {bench.seed}")
         await bench.wait(bench.timing.command_cycles)
         commands = len(bench.commands)
         await bench.wait(2 * bench.timing.frame_cycles)
-        assert len(bench.commands) == commands and int(dut.cs_n.value), "SPI goes on after a fault"
+        check(len(bench.commands) == commands and int(dut.cs_n.value), "SPI goes on after a fault")
         await bench.disable()
     dut.present.value = (1 << bench.chips) - 1
-    assert await bench.set_up() is AmplifierFault.NONE
+    check(await bench.set_up() is AmplifierFault.NONE, f"does not come up again; {bench.seed}")
     await bench.run_frames(1)
     bench.finish()
 
@@ -398,10 +417,10 @@ async def chips_that_do_not_fit(dut: Any) -> None:
         bench.set_chips([kind if chip == odd else (ChipId.RHD2132, 32) for chip in range(bench.chips)])
         fault = await bench.set_up()
         want = AmplifierFault.NONE if fits else AmplifierFault.WRONG_CHIP
-        assert fault is want, f"{kind}: {fault}, not {want}; {bench.seed}"
-        assert fits or int(dut.faulty_chip.value) == odd
+        check(fault is want, f"{kind}: {fault}, not {want}; {bench.seed}")
+        check(fits or int(dut.faulty_chip.value) == odd, f"chip {odd} is of the wrong kind; {bench.seed}")
         await bench.disable()
-    assert not bench.samples
+    check(not bench.samples, f"{len(bench.samples)} samples from chips of the wrong kind; {bench.seed}")
     bench.finish()
 
 
@@ -411,11 +430,13 @@ async def expect_loss(bench: Bench, chip: int, began: int) -> None:
     await with_timeout(bench.dut.fault.value_change, 2 * timing.frame_cycles * bench.period_ps, "ps")
     lost = bench.cycle
     await bench.wait(2 * timing.frame_cycles)
-    assert int(bench.dut.fault.value) == AmplifierFault.LOST.value and not int(bench.dut.running.value)
-    assert int(bench.dut.faulty_chip.value) == chip, f"chip {chip} was lost; {bench.seed}"
+    fault = AmplifierFault(int(bench.dut.fault.value))
+    check(fault is AmplifierFault.LOST, f"{fault} after chip {chip} was lost; {bench.seed}")
+    check(not int(bench.dut.running.value), f"runs on after chip {chip} was lost; {bench.seed}")
+    check(int(bench.dut.faulty_chip.value) == chip, f"chip {chip} was lost; {bench.seed}")
     latest = began + timing.frame_cycles + timing.first_result_cycle
-    assert lost <= latest, f"lost {lost - latest} cycles too late; {bench.seed}"
-    assert bench.samples[-1].cycle < lost and bench.frames[-1] < lost, "samples or frames after a fault"
+    check(lost <= latest, f"lost {lost - latest} cycles too late; {bench.seed}")
+    check(bench.samples[-1].cycle < lost and bench.frames[-1] < lost, "samples or frames after a fault")
 
 
 @bench_test
@@ -431,9 +452,9 @@ async def unplugged_in_mid_frame(dut: Any) -> None:
         await expect_loss(bench, chip, began)
         dut.present.value = (1 << bench.chips) - 1
         await bench.wait(bench.timing.frame_cycles)
-        assert not int(dut.running.value), "it runs again by itself"
+        check(not int(dut.running.value), "it runs again by itself")
         await bench.disable()
-        assert await bench.set_up() is AmplifierFault.NONE, bench.seed
+        check(await bench.set_up() is AmplifierFault.NONE, bench.seed)
     await bench.run_frames(2)
     bench.finish()
 
@@ -451,7 +472,7 @@ async def brown_out(dut: Any) -> None:
         await expect_loss(bench, chip, began)
         await bench.disable()
         if time < 2:
-            assert await bench.set_up() is AmplifierFault.NONE, bench.seed
+            check(await bench.set_up() is AmplifierFault.NONE, bench.seed)
     await FallingEdge(dut.clk)
     dut.enable.value = 1
     while bench.commands[-1][1] != write_command(17, amplifier_registers(bench.config)[17]):
@@ -459,7 +480,8 @@ async def brown_out(dut: Any) -> None:
     await bench.brown_out(0)
     await with_timeout(dut.fault.value_change, bench.front_end.setup_cycles * bench.period_ps, "ps")
     await FallingEdge(dut.clk)
-    assert int(dut.fault.value) == AmplifierFault.LOST.value
+    fault = AmplifierFault(int(dut.fault.value))
+    check(fault is AmplifierFault.LOST, f"{fault} after a loss of power; {bench.seed}")
     bench.finish()
 
 
@@ -479,22 +501,23 @@ async def samples_that_are_not_taken(dut: Any) -> None:
         last = first + timing.first_result_cycle + until_next - 1
         await bench.wait(last + late - bench.chips + 1 - bench.cycle)
         if late < bench.chips:
-            assert int(dut.fault.value) == 0 and int(dut.valid.value), bench.seed
+            check(int(dut.fault.value) == 0 and int(dut.valid.value), bench.seed)
         dut.ready.value = 1
         await bench.wait(bench.chips + 2)
         fault = AmplifierFault(int(dut.fault.value))
         want = AmplifierFault.OVERRUN if late else AmplifierFault.NONE
-        assert fault is want, f"{late} results too late: {fault}, not {want}; {bench.seed}"
+        check(fault is want, f"{late} results too late: {fault}, not {want}; {bench.seed}")
         if late:
-            assert int(dut.faulty_chip.value) == bench.chips - late, bench.seed
-            assert not int(dut.valid.value) and not int(dut.running.value)
+            check(int(dut.faulty_chip.value) == bench.chips - late, bench.seed)
+            check(not int(dut.valid.value), f"samples after {late} late results; {bench.seed}")
+            check(not int(dut.running.value), f"runs on after {late} late results; {bench.seed}")
         in_time = [(sample.electrode, sample.value) for sample in bench.samples[before:]][
             : bench.chips - late
         ]
         electrodes = range(0, bench.config.amplifier.electrodes, bench.channels)[: bench.chips - late]
-        assert in_time == [(e, bench.code(e, codes)) for e in electrodes], bench.seed
+        check(in_time == [(e, bench.code(e, codes)) for e in electrodes], bench.seed)
         await bench.disable()
-        assert await bench.set_up() is AmplifierFault.NONE
+        check(await bench.set_up() is AmplifierFault.NONE, f"does not come up again; {bench.seed}")
     bench.finish()
 
 
@@ -520,8 +543,8 @@ async def enable_at_any_time(dut: Any) -> None:
         await bench.wait(low - 1)
         cut += bench.pins_free > bench.cycle + 1
         fault = await bench.set_up()
-        assert fault is AmplifierFault.NONE, f"{run_for} cycles, {low} without: {fault}; {bench.seed}"
+        check(fault is AmplifierFault.NONE, f"{run_for} cycles, {low} without: {fault}; {bench.seed}")
         await bench.run_frames(1)
         await bench.disable()
-    assert cut, f"never enabled while a command was at the pins; {bench.seed}"
+    check(cut, f"never enabled while a command was at the pins; {bench.seed}")
     bench.finish()

@@ -20,6 +20,7 @@ from microzone.golden_model.cfpc.config import CfpcConfig
 from microzone.golden_model.cfpc.fixed_filter import AdaptiveFilterFixed
 from microzone.golden_model.fixed import QFormat
 from microzone.sim.benches.drivers import BenchBase, StreamMonitor, StreamSource, bench_test, sometimes
+from microzone.sim.failure import check
 
 # Few bases so close to each other that the lines come round every few dozen steps.
 _CLOSE: dict[str, Any] = {"count": 5, "width_s": 0.002, "spacing_s": 0.007, "first_s": 0.003}
@@ -168,10 +169,10 @@ class Bench(BenchBase):
         """Until the block is idle after a reset, in the stated cycles."""
         await self.wait(self.timing.initialise_cycles - 1)
         await ReadOnly()
-        assert int(self.dut.busy.value), f"idle sooner than the stated initialisation; {self.seed}"
+        check(int(self.dut.busy.value), f"idle sooner than the stated initialisation; {self.seed}")
         await FallingEdge(self.dut.clk)
         await ReadOnly()
-        assert not int(self.dut.busy.value), f"busy longer than the stated initialisation; {self.seed}"
+        check(not int(self.dut.busy.value), f"busy longer than the stated initialisation; {self.seed}")
         await FallingEdge(self.dut.clk)
 
     async def _watch(self) -> None:
@@ -242,16 +243,18 @@ class Bench(BenchBase):
                 exists = access.synapse < self.count
                 if access.word is None:
                     want = int(model.weight[access.synapse]) if exists else 0
-                    assert answers, f"{access}: no answer; {self.seed}"
+                    check(answers, f"{access}: no answer; {self.seed}")
                     self._equal(f"answer to {access}", want, answers.popleft()[1], weight)
                 elif exists:
                     model.weight[access.synapse] = access.word
 
-        assert len(self.commits) == self.count * len(self.sent), (
-            f"{len(self.commits)} commits, {len(self.sent)} steps of {self.count} synapses; {self.seed}"
+        check(
+            len(self.commits) == self.count * len(self.sent),
+            f"{len(self.commits)} commits, {len(self.sent)} steps of {self.count} synapses; {self.seed}",
         )
-        assert len(self.outputs.taken) == len(self.sent), (
-            f"{len(self.outputs.taken)} outputs of {len(self.sent)} steps; {self.seed}"
+        check(
+            len(self.outputs.taken) == len(self.sent),
+            f"{len(self.outputs.taken)} outputs of {len(self.sent)} steps; {self.seed}",
         )
         lines = deque(maxlen=self.words.line_words)  # type: deque[int]
         for n, step in enumerate(self.sent):
@@ -261,7 +264,7 @@ class Bench(BenchBase):
             lines.appendleft(step.bases[0])
             for j in range(self.count):
                 commit, where = self.commits[n * self.count + j], f"step {n}, synapse {j}"
-                assert commit["synapse"] == j, f"{where}: commit of {commit['synapse']}; {self.seed}"
+                check(commit["synapse"] == j, f"{where}: commit of {commit['synapse']}; {self.seed}")
                 late = j * self.words.spacing
                 heard = lines[late] if late < len(lines) else 0
                 basis = heard if self.words.spacing else step.bases[j]
@@ -274,14 +277,15 @@ class Bench(BenchBase):
                 )
             self._equal(f"step {n}: output", int(found.o[0]), self.outputs.taken[n][1], signal)
         serve(float("inf"))
-        assert not answers, f"more answers than reads; {self.seed}"
+        check(not answers, f"more answers than reads; {self.seed}")
 
     def _equal(self, what: str, want: int, got: int, fmt: QFormat) -> None:
         digits = (fmt.width + 3) // 4
         mask = (1 << fmt.width) - 1
-        assert got == want, (
+        check(
+            got == want,
             f"{what}: 0x{got & mask:0{digits}x} ({got * fmt.lsb:.9g}), expected "
-            f"0x{want & mask:0{digits}x} ({want * fmt.lsb:.9g}); {self.seed}"
+            f"0x{want & mask:0{digits}x} ({want * fmt.lsb:.9g}); {self.seed}",
         )
 
 
@@ -300,15 +304,16 @@ async def steps_without_a_pause(dut: Any) -> None:
     bench.check()
     late = [offered - step.last for step, offered in zip(bench.sent, bench.offered, strict=True)]
     stated = bench.timing.cycles_per_step
-    assert set(late) == {stated}, f"outputs after {set(late)} cycles, stated {stated}; {bench.seed}"
+    check(set(late) == {stated}, f"outputs after {set(late)} cycles, stated {stated}; {bench.seed}")
     firsts = [step.first for step in bench.sent]
     apart = {after - before for before, after in itertools.pairwise(firsts)}
-    assert apart == {bench.timing.step_cycles}, (
-        f"steps {apart} cycles apart, stated {bench.timing.step_cycles}; {bench.seed}"
+    check(
+        apart == {bench.timing.step_cycles},
+        f"steps {apart} cycles apart, stated {bench.timing.step_cycles}; {bench.seed}",
     )
     limits = {bench.words.weight.raw_min, bench.words.weight.raw_max}
     reached = limits & {_signed(commit["weight"], bench.words.weight) for commit in bench.commits}
-    assert reached or len(bench.sent) < 500, f"no weight has reached a limit: this shows little; {bench.seed}"
+    check(reached or len(bench.sent) < 500, f"no weight has reached a limit: this shows little; {bench.seed}")
 
 
 @bench_test
@@ -334,10 +339,10 @@ async def gaps_back_pressure_and_accesses(dut: Any) -> None:
     await accesses
     await bench.settle()
     await bench.wait(200)
-    assert not int(dut.rejected.value), f"rejected something; {bench.seed}"
+    check(not int(dut.rejected.value), f"rejected something; {bench.seed}")
     bench.check()
     within = [a for a in bench.accesses for s in bench.sent if s.first <= a.cycle < s.last + 2 * bench.count]
-    assert not within, f"{within[0]} in mid-step; {bench.seed}"
+    check(not within, f"{within[:1]} in mid-step; {bench.seed}")
 
 
 @bench_test
@@ -361,7 +366,7 @@ async def steps_and_accesses_take_turns(dut: Any) -> None:
     served = [access.cycle for access in bench.accesses]
     for before, after in itertools.pairwise(bench.sent[1:]):
         between = sum(before.first < cycle < after.first for cycle in served)
-        assert between == 1, f"{between} accesses between two steps; {bench.seed}"
+        check(between == 1, f"{between} accesses between two steps; {bench.seed}")
 
 
 @bench_test
@@ -374,11 +379,11 @@ async def unknown_synapses(dut: Any) -> None:
             await bench.reset()
             for j in range(bench.count):
                 await bench.make_access(j, bench.any_weight())
-            assert not int(dut.rejected.value), f"rejected something; {bench.seed}"
+            check(not int(dut.rejected.value), f"rejected something; {bench.seed}")
             for word in words:
                 await bench.make_access(synapse, word)
                 await ReadOnly()
-                assert int(dut.rejected.value), f"synapse {synapse} was not refused; {bench.seed}"
+                check(int(dut.rejected.value), f"synapse {synapse} was not refused; {bench.seed}")
                 await FallingEdge(dut.clk)
             for j in range(bench.count):
                 await bench.make_access(j)

@@ -19,6 +19,7 @@ from microzone.gateware.events import channel_shape
 from microzone.golden_model.detection import SIGNALS, DetectorFixed
 from microzone.golden_model.detection_parameters import DetectionRow
 from microzone.sim.benches.drivers import BenchBase, StreamMonitor, StreamSource, bench_test, sometimes
+from microzone.sim.failure import check
 from microzone.sim.replay.detection_scenarios import DETECTION_CONFIGS
 
 _ROW_BITS = int(Shape.cast(DetectionRow).width)
@@ -82,7 +83,7 @@ class Bench(BenchBase):
         """Until the block is idle after a reset, in the stated cycles."""
         await self.wait(self.timing.initialise_cycles)
         await ReadOnly()
-        assert not int(self.dut.busy.value), f"busy longer than the stated initialisation; {self.seed}"
+        check(not int(self.dut.busy.value), f"busy longer than the stated initialisation; {self.seed}")
         await FallingEdge(self.dut.clk)
 
     async def _watch(self) -> None:
@@ -166,10 +167,10 @@ class Bench(BenchBase):
             wanted = {name: word & ((1 << shapes[name].width) - 1) if name in shapes else word
                       for name, word in want.items()}  # fmt: skip
             number = index // self.electrodes
-            assert got == wanted, f"frame {number}: {got}, expected {wanted}; {self.seed}"
+            check(got == wanted, f"frame {number}: {got}, expected {wanted}; {self.seed}")
         sent = [electrode for _, electrode in self.events.taken]
         wanted_events = [one["electrode"] for one in expected if one["event"]]
-        assert sent == wanted_events, f"events of {sent}, expected {wanted_events}; {self.seed}"
+        check(sent == wanted_events, f"events of {sent}, expected {wanted_events}; {self.seed}")
 
     def check_answers(self) -> None:
         """Each read is answered by what the model has after the writes before it, in order."""
@@ -182,8 +183,8 @@ class Bench(BenchBase):
                 continue
             want = model.read(access.electrode, row) % (1 << width)
             _, got = next(answers)
-            assert got == want, f"{access}: answer {got:#x}, expected {want:#x}; {self.seed}"
-        assert next(answers, None) is None, f"more answers than reads; {self.seed}"
+            check(got == want, f"{access}: answer {got:#x}, expected {want:#x}; {self.seed}")
+        check(next(answers, None) is None, f"more answers than reads; {self.seed}")
 
 
 @bench_test
@@ -212,11 +213,11 @@ async def order_gaps_and_accesses(dut: Any) -> None:
     running = False
     await accesses
     await bench.wait(200)
-    assert not int(dut.rejected.value), f"rejected something; {bench.seed}"
+    check(not int(dut.rejected.value), f"rejected something; {bench.seed}")
     bench.check()
     bench.check_answers()
-    assert bench.refused, f"events wait for their reader to be offered; {bench.seed}"
-    assert any(commit["event"] for commit in bench.commits), f"no event at all; {bench.seed}"
+    check(bench.refused, f"events wait for their reader to be offered; {bench.seed}")
+    check(any(commit["event"] for commit in bench.commits), f"no event at all; {bench.seed}")
 
 
 @bench_test
@@ -238,7 +239,7 @@ async def an_access_holds_nothing_up(dut: Any) -> None:
             await bench.send(electrode, 0, False)
             if electrode == 0:
                 late = bench.clock.cycle - 2 - offered
-                assert late <= 1, f"accesses held a sample up for {late} cycles; {bench.seed}"
+                check(late <= 1, f"accesses held a sample up for {late} cycles; {bench.seed}")
         await bench.wait(3 * bench.timing.latency + bench.electrodes)
     reads.cancel()
 
@@ -248,29 +249,29 @@ async def unknown_addresses(dut: Any) -> None:
     """Samples and accesses that name nothing are refused, reported, and change nothing."""
     bench = Bench(dut)
     await bench.start()
-    assert not int(dut.rejected.value)
+    check(not int(dut.rejected.value), f"rejected before anything was sent; {bench.seed}")
     rows = [row for row in range(1 << _ROW_BITS) if row not in bench.parameters.rows]
     wrong = [(0, row) for row in rows]
     if bench.electrodes < 1 << bench.bits:
         wrong += [(bench.electrodes, int(row)) for row in bench.parameters.rows]
         await bench.send(bench.electrodes, 1, False)
         await ReadOnly()
-        assert int(dut.rejected.value), "a sample of an electrode that does not exist was not refused"
+        check(int(dut.rejected.value), "a sample of an electrode that does not exist was not refused")
         await bench.wait(2 * bench.timing.latency)
-        assert not bench.commits, "a refused sample was committed"
+        check(not bench.commits, "a refused sample was committed")
     for electrode, row in wrong:
         await bench.reset()
         await bench.run_frame()
         await bench.make_access(electrode, row, -1)
         await ReadOnly()
-        assert int(dut.rejected.value), f"write of row {row}, electrode {electrode} was not refused"
+        check(int(dut.rejected.value), f"write of row {row}, electrode {electrode} was not refused")
         await FallingEdge(dut.clk)
         await bench.make_access(electrode, row)
         await bench.run_frame()
         await bench.run_frame()
         await bench.wait(2)
         bench.check()
-        assert [word for _, word in bench.readback.taken] == [0], "a refused read answers 0"
+        check([word for _, word in bench.readback.taken] == [0], "a refused read answers 0")
 
 
 @bench_test

@@ -20,6 +20,7 @@ from cocotb.utils import get_sim_time
 
 from ...gateware.events import EventKind
 from ...gateware.microcircuit.parameters import Parameter
+from ..failure import check
 
 __all__ = [
     "AccessCodec",
@@ -116,7 +117,8 @@ class BenchBase:
         self.dut = dut
         self.config_text = os.environ["MICROZONE_CONFIG"]
         self.rng = random.Random(cocotb.RANDOM_SEED)
-        self.seed = f"seed {cocotb.RANDOM_SEED}; {os.environ['MICROZONE_AGAIN']}"
+        # cocotb's own is another one in each test, and repeats nothing by itself.
+        self.seed = f"seed {os.environ['MICROZONE_SEED']}; {os.environ['MICROZONE_AGAIN']}"
         self.channels = int(os.environ["MICROZONE_CHANNELS"])
         self.steps = int(os.environ["MICROZONE_STEPS"])
         self.period_ps = period_ps
@@ -199,10 +201,10 @@ class StreamMonitor(Generic[Item]):
             ready.value = int(accept)
             await ReadOnly()
             if not valid.value.is_resolvable or not int(valid.value):
-                assert offered is None, f"{self.name}: withdrawn in cycle {self.clock.cycle}, not taken"
+                check(offered is None, f"{self.name}: withdrawn in cycle {self.clock.cycle}, not taken")
                 continue
             if offered is not None:
-                assert offered == int(payload.value), f"{self.name}: changed in cycle {self.clock.cycle}"
+                check(offered == int(payload.value), f"{self.name}: changed in cycle {self.clock.cycle}")
             offered = None if accept else int(payload.value)
             if accept:
                 self.taken.append((self.clock.cycle, self.decode(int(payload.value))))

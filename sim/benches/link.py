@@ -22,6 +22,7 @@ from microzone.gateware.link.frames import (
     record_layout,
 )
 from microzone.sim.benches.drivers import BenchBase, StreamMonitor, StreamSource, bench_test, sometimes
+from microzone.sim.failure import check
 from microzone.sim.fuzz.link import LINE_ERROR, garbage
 from microzone.sim.fuzz.link_model import Access, LinkModel, Registers
 
@@ -122,7 +123,7 @@ class Bench(BenchBase):
             answer = parse_answer(payload)
             (self.replies if isinstance(answer, Reply) else self.told).append(answer)
             self.framed += encode(payload)
-        assert self.sent.startswith(self.framed), f"no frames; {self.seed}"
+        check(self.sent.startswith(self.framed), f"no frames; {self.seed}")
 
     async def answered(self) -> None:
         """Wait for the last reply that is expected, and compare all of them."""
@@ -133,10 +134,10 @@ class Bench(BenchBase):
             await self.wait(50)
         for number, expected in enumerate(self.expected[self.compared :], self.compared):
             got = self.replies[number] if number < len(self.replies) else None
-            assert got == expected, f"reply {number}: expected {expected}, got {got}; {self.seed}"
+            check(got == expected, f"reply {number}: expected {expected}, got {got}; {self.seed}")
         self.compared = len(self.expected)
-        assert len(self.replies) == self.compared, f"{self.replies[self.compared :]} unasked; {self.seed}"
-        assert self.accesses == self.model.accesses, f"accesses differ; {self.seed}"
+        check(len(self.replies) == self.compared, f"{self.replies[self.compared :]} unasked; {self.seed}")
+        check(self.accesses == self.model.accesses, f"accesses differ; {self.seed}")
 
 
 @bench_test
@@ -154,8 +155,9 @@ async def traffic(dut: Any) -> None:
     await told
     await bench.wait(200)
     bench.look()
-    assert bench.told == bench.offered, (
-        f"{len(bench.told)} records of {len(bench.offered)} arrive, or differ; {bench.seed}"
+    check(
+        bench.told == bench.offered,
+        f"{len(bench.told)} records of {len(bench.offered)} arrive, or differ; {bench.seed}",
     )
     counted = [len(bench.expected), bench.decoder.bad]
-    assert bench.frames == counted, f"good, bad: expected {counted}, got {bench.frames}; {bench.seed}"
+    check(bench.frames == counted, f"good, bad: expected {counted}, got {bench.frames}; {bench.seed}")

@@ -29,6 +29,7 @@ from microzone.sim.benches.drivers import (
     bench_test,
     sometimes,
 )
+from microzone.sim.failure import BenchFailure, check
 
 
 class Bench(BenchBase):
@@ -65,7 +66,7 @@ class Bench(BenchBase):
             if not int(self.dut.busy.value):
                 return waited
             await FallingEdge(self.dut.clk)
-        raise AssertionError(f"still busy after {limit} cycles; {self.seed}")
+        raise BenchFailure(f"still busy after {limit} cycles; {self.seed}")
 
     async def tick(self) -> int:
         """Pulse the tick for one cycle; returns that cycle."""
@@ -109,8 +110,8 @@ class Bench(BenchBase):
         expected = [c for c, fires in enumerate(self.model.step(pn, io)) if fires]
         got = [event.channel for _, event in self.responses.taken[before:]]
         kinds = {event.kind for _, event in self.responses.taken[before:]}
-        assert got == expected, f"CRs of channels {got}, expected {expected}; {self.seed}"
-        assert kinds <= {EventKind.CR}, f"kinds {kinds}; {self.seed}"
+        check(got == expected, f"CRs of channels {got}, expected {expected}; {self.seed}")
+        check(kinds <= {EventKind.CR}, f"kinds {kinds}; {self.seed}")
         return expected
 
 
@@ -133,11 +134,11 @@ async def back_pressure(dut: Any) -> None:
     crs = 0
     for _ in range(120):
         crs += len(await bench.run_step(_draws(bench, 0.05), _draws(bench, 0.1)))
-    assert crs, f"the stimulus made no CR; {bench.seed}"
+    check(crs, f"the stimulus made no CR; {bench.seed}")
     for channel in range(bench.channels):
         word = await bench.read(channel, Parameter.WEIGHT)
         expected = int(bench.model.weight[channel])
-        assert word == expected, f"w of {channel}: {word:#x}, expected {expected:#x}; {bench.seed}"
+        check(word == expected, f"w of {channel}: {word:#x}, expected {expected:#x}; {bench.seed}")
 
 
 @dataclass
@@ -151,17 +152,17 @@ class Course:
     asked: list[int] = field(default_factory=list)
 
     def lost_tick(self) -> bool:
-        """Whether a tick came while one waited; AssertionError if steps and ticks do not belong together."""
+        """Whether a tick came while one waited; BenchFailure if steps and ticks do not belong together."""
         waiting = lost = False
         for cycle in range(max(self.ticks, default=0) + 1):
             tick = cycle in self.ticks
             if cycle in self.starts:
-                assert tick or waiting, f"a step without a tick in cycle {cycle}"
+                check(tick or waiting, f"a step without a tick in cycle {cycle}")
                 waiting = waiting and tick
             elif tick:
                 waiting, lost = True, lost or waiting
         served = sum(start > cycle for start in self.starts)
-        assert served == waiting, f"{served} steps after the last tick, {int(waiting)} waiting"
+        check(served == waiting, f"{served} steps after the last tick, {int(waiting)} waiting")
         return lost
 
 
@@ -218,7 +219,7 @@ async def everything_at_once(dut: Any) -> None:
     for task in background:
         task.cancel()
 
-    assert bool(int(dut.overrun.value)) == course.lost_tick(), f"overrun is wrong; {bench.seed}"
+    check(bool(int(dut.overrun.value)) == course.lost_tick(), f"overrun is wrong; {bench.seed}")
     detections = np.zeros((2, len(course.starts), bench.channels), np.bool_)
     for cycle, channel, kind in course.events:
         step = bisect_left(course.starts, cycle)
@@ -233,10 +234,10 @@ async def everything_at_once(dut: Any) -> None:
     ]
     for index, (want, got) in enumerate(zip(expected, course.commits, strict=True)):
         step = index // bench.channels
-        assert want == got, f"step {step}: (channel, w, CR) {got}, not {want}; {bench.seed}"
+        check(want == got, f"step {step}: (channel, w, CR) {got}, not {want}; {bench.seed}")
     answers = [word for _, word in bench.readback.taken]
     wanted = [int(bench.model.depression[channel]) for channel in course.asked[: len(answers)]]
-    assert len(course.asked) - len(answers) <= 1 and answers == wanted, f"reads mixed up; {bench.seed}"
+    check(len(course.asked) - len(answers) <= 1 and answers == wanted, f"reads mixed up; {bench.seed}")
 
 
 @bench_test
@@ -251,11 +252,12 @@ async def latency(dut: Any) -> None:
     await bench.idle(bench.timing.cycles_per_step)
     taken = bench.clock.cycle - ticked
     stated = bench.timing.cycles_per_step
-    assert taken == stated, f"a step took {taken} cycles, stated are {stated}"
-    assert len(bench.responses.taken) == bench.channels
+    check(taken == stated, f"a step took {taken} cycles, stated are {stated}")
+    count = len(bench.responses.taken)
+    check(count == bench.channels, f"{count} CRs of {bench.channels} channels; {bench.seed}")
     for cycle, event in bench.responses.taken:
         got, stated = cycle - ticked, bench.timing.latency(event.channel)
-        assert got == stated, f"CR of channel {event.channel} after {got} cycles, stated are {stated}"
+        check(got == stated, f"CR of channel {event.channel} after {got} cycles, stated are {stated}")
 
 
 @bench_test
@@ -272,12 +274,13 @@ async def access_between_steps(dut: Any) -> None:
             await bench.write(channel, parameter, words[channel, parameter])
     for (channel, parameter), word in words.items():
         got = await bench.read(channel, parameter)
-        assert got == word, f"{parameter} of {channel}: {got:#x}, written {word:#x}; {bench.seed}"
+        check(got == word, f"{parameter} of {channel}: {got:#x}, written {word:#x}; {bench.seed}")
     ticked = await bench.tick()
     await bench.write(0, Parameter.WEIGHT, 1)
     waited = bench.clock.cycle - ticked
-    assert waited >= bench.timing.cycles_per_step, f"written {waited} cycles after the tick, within the step"
-    assert await bench.read(0, Parameter.WEIGHT) == 1
+    check(waited >= bench.timing.cycles_per_step, f"written {waited} cycles after the tick, within the step")
+    word = await bench.read(0, Parameter.WEIGHT)
+    check(word == 1, f"w is {word} where 1 was written; {bench.seed}")
 
     async def write_for_ever() -> None:
         while True:
@@ -292,7 +295,7 @@ async def access_between_steps(dut: Any) -> None:
             late += 1
             await FallingEdge(dut.clk)
             await ReadOnly()
-        assert late <= 1, f"accesses held a step up for {late} cycles"
+        check(late <= 1, f"accesses held a step up for {late} cycles")
         await FallingEdge(dut.clk)
         await bench.idle(bench.timing.cycles_per_step)
         for _ in range(pause):
@@ -316,12 +319,12 @@ async def steps_keep_their_time(dut: Any) -> None:
                 assert isinstance(recalibration, RecalibrationFixed)
                 got = await bench.read(channel, Parameter.STATUS)
                 want = recalibration.status[channel]
-                assert got == want, f"status of {channel}: {got}, expected {want!r}; {bench.seed}"
+                check(got == want, f"status of {channel}: {got}, expected {want!r}; {bench.seed}")
                 row = bench.rng.choice(list(Row))
                 word = int(recalibration.words[channel, row])
                 parameter = next(p for p in Parameter if p.row is row)
                 got = await bench.read(channel, parameter)
-                assert got == word, f"{row.name} of {channel}: {got}, expected {word}; {bench.seed}"
+                check(got == word, f"{row.name} of {channel}: {got}, expected {word}; {bench.seed}")
                 if bench.rng.random() < 0.1:
                     await bench.write(channel, parameter, word)
                     recalibration.write(channel, row, word)
@@ -334,7 +337,7 @@ async def steps_keep_their_time(dut: Any) -> None:
             await bench.idle(2 * bench.timing.cycles_per_step)
             taken = bench.clock.cycle - ticked
             stated = bench.timing.cycles_per_step
-            assert taken == stated, f"step {step} took {taken} cycles, stated are {stated}; {bench.seed}"
+            check(taken == stated, f"step {step} took {taken} cycles, stated are {stated}; {bench.seed}")
             bench.model.step(pn, io)
         for channel in range(bench.channels):
             for parameter, words in (
@@ -343,7 +346,7 @@ async def steps_keep_their_time(dut: Any) -> None:
             ):
                 got = await bench.read(channel, parameter)
                 about = f"{parameter} of {channel}: {got}, not {words[channel]}; {bench.seed}"
-                assert got == words[channel], about
+                check(got == words[channel], about)
         await bench.reset()
         bench.model.reset()
 
@@ -353,7 +356,7 @@ async def unknown_addresses(dut: Any) -> None:
     """Events and accesses that name nothing are refused, reported, and change nothing."""
     bench = Bench(dut)
     await bench.start()
-    assert not int(dut.rejected.value)
+    check(not int(dut.rejected.value), f"rejected before anything was sent; {bench.seed}")
     wrong = [(0, EventKind.CR.value)]
     if bench.channels < 1 << bench.event_code.channel_bits:
         wrong += [(bench.channels, 0), ((1 << bench.event_code.channel_bits) - 1, 1)]
@@ -361,18 +364,18 @@ async def unknown_addresses(dut: Any) -> None:
         await bench.reset()
         await bench.events.send(bench.event_code.encode(channel, kind))
         await ReadOnly()
-        assert int(dut.rejected.value), f"event (channel {channel}, kind {kind}) was not refused"
+        check(int(dut.rejected.value), f"event (channel {channel}, kind {kind}) was not refused")
         await bench.run_step([False] * bench.channels, [False] * bench.channels)
     await bench.reset()
     await bench.access.send(bench.access_code.encode(0, 26, 1))
     await ReadOnly()
-    assert int(dut.rejected.value), "write of parameter 26 was not refused"
+    check(int(dut.rejected.value), "write of parameter 26 was not refused")
     await FallingEdge(dut.clk)
     answers = len(bench.readback.taken)
     await bench.access.send(bench.access_code.encode(0, 26))
     for _ in range(3):
         await FallingEdge(dut.clk)
-    assert [word for _, word in bench.readback.taken[answers:]] == [0], "a refused read answers 0"
+    check([word for _, word in bench.readback.taken[answers:]] == [0], "a refused read answers 0")
 
 
 @bench_test
@@ -385,24 +388,24 @@ async def lost_ticks(dut: Any) -> None:
     while bench.clock.cycle < first + bench.timing.cycles_per_step - 1:
         await FallingEdge(dut.clk)
     third = await bench.tick()
-    assert third == first + bench.timing.cycles_per_step, (
-        "meant for the cycle in which the waiting step starts"
+    check(
+        third == first + bench.timing.cycles_per_step, "meant for the cycle in which the waiting step starts"
     )
     await ReadOnly()
-    assert not int(dut.overrun.value), "a tick that can wait is no overrun"
+    check(not int(dut.overrun.value), "a tick that can wait is no overrun")
     steps = 0
     for _ in range(3 * bench.timing.cycles_per_step):
         await FallingEdge(dut.clk)
         await ReadOnly()
         steps += int(dut.commit__valid.value) and int(dut.commit__channel.value) == bench.channels - 1
-    assert steps == 2, f"two ticks that waited made {steps} steps"
+    check(steps == 2, f"two ticks that waited made {steps} steps")
     await FallingEdge(dut.clk)
     dut.tick.value = 1
     for _ in range(4):
         await FallingEdge(dut.clk)
     dut.tick.value = 0
     await ReadOnly()
-    assert int(dut.overrun.value), "a lost tick was not reported"
+    check(int(dut.overrun.value), "a lost tick was not reported")
 
 
 @bench_test
@@ -425,4 +428,4 @@ async def reset_in_mid_run(dut: Any) -> None:
         await bench.run_step(_draws(bench, 0.05), _draws(bench, 0.2))
     for channel in range(bench.channels):
         word, expected = await bench.read(channel, Parameter.WEIGHT), int(bench.model.weight[channel])
-        assert word == expected, f"w of {channel}: {word:#x}, expected {expected:#x}; {bench.seed}"
+        check(word == expected, f"w of {channel}: {word:#x}, expected {expected:#x}; {bench.seed}")

@@ -25,6 +25,7 @@ from microzone.golden_model.recalibration import (
     row_format,
 )
 from microzone.sim.benches.drivers import BenchBase, bench_test
+from microzone.sim.failure import check
 from microzone.sim.replay.scenarios import coefficient_set
 
 _EVALUATIONS = 300
@@ -95,7 +96,7 @@ class Bench(BenchBase):
                         await ReadOnly()
                         continue
                     word = await self.read(channel, row)
-                    assert word == self.model.words[channel, row], f"{row.name} read back wrong; {self.seed}"
+                    check(word == self.model.words[channel, row], f"{row.name} read back wrong; {self.seed}")
                     await ReadOnly()
             else:
                 while not int(self.dut.done.value):
@@ -103,16 +104,16 @@ class Bench(BenchBase):
                     await ReadOnly()  # a netlist may glitch
         taken = self.clock.cycle - began
         limit = evaluation_cycles(self.config)
-        assert taken <= limit, f"an evaluation took {taken} cycles, stated are {limit}; {self.seed}"
+        check(taken <= limit, f"an evaluation took {taken} cycles, stated are {limit}; {self.seed}")
         status, rate, plasticity = self.model.evaluate(channel, count, observed)
         got = (int(self.dut.status.value), int(self.dut.rate.value))
         about = (
             f"{count} detections in {observed} steps, words {self.model.words[channel].tolist()}; {self.seed}"
         )
-        assert got == (status, rate), f"(status, rate) {got}, expected {(int(status), rate)}: {about}"
+        check(got == (status, rate), f"(status, rate) {got}, expected {(int(status), rate)}: {about}")
         if plasticity is not None:
             words = (int(self.dut.potentiation.value), int(self.dut.depression.value))
-            assert words == plasticity, f"(δp, δd) {words}, expected {plasticity}: {about}"
+            check(words == plasticity, f"(δp, δd) {words}, expected {plasticity}: {about}")
         await FallingEdge(self.dut.clk)
         return Status(status)
 
@@ -143,7 +144,7 @@ async def equal_to_the_model(dut: Any) -> None:
     every = set(Status) - {Status.NEVER, Status.INTERRUPTED}
     if not config.recalibration.rate_min_hz and per_step > 0.5:
         every.discard(Status.RATE)
-    assert set(seen) >= every, f"the stimulus met only {dict(seen)}; {bench.seed}"
+    check(set(seen) >= every, f"the stimulus met only {dict(seen)}; {bench.seed}")
     dut._log.info(f"statuses: {dict(seen)}")
 
 
@@ -160,4 +161,4 @@ async def nothing_to_divide(dut: Any) -> None:
         await bench.write(0, row, word)
     observed = (1 << count_bits(config)) - 1
     count = int(observed * config.recalibration.rate_max_hz * config.time.step_s / 2)
-    assert await bench.evaluate(0, count, observed, reads=False) is Status.GOOD, bench.seed
+    check(await bench.evaluate(0, count, observed, reads=False) is Status.GOOD, bench.seed)

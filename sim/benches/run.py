@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from ...boards.family import FAMILIES
 from ...gateware.blocks import Block
+from ...gateware.scratch import Scratch
 from ...gateware.toolchain import ToolError
 from ...golden_model.config import ConfigError
 from ..build.kept_verilog import kept_verilog
@@ -84,7 +84,8 @@ class BlockBench:
         What the block stands in while its ports are tried; else it stands alone.
     config_text : callable, optional
         What the cocotb module finds as ``MICROZONE_CONFIG``; else the text of the configuration. All find
-        ``MICROZONE_CHANNELS``, ``MICROZONE_STEPS`` and, for messages, ``MICROZONE_AGAIN`` beside it.
+        ``MICROZONE_CHANNELS``, ``MICROZONE_STEPS`` and, for messages, ``MICROZONE_SEED`` and
+        ``MICROZONE_AGAIN`` beside it.
     replays : callable, optional
         Makes long runs that are recorded and compared, and gives a line for each that passed. They record
         waves; a block without them has none.
@@ -210,16 +211,17 @@ class BlockBench:
             again=self._again(simulator, name, count, seed, steps, netlist),
         )
         if self.module is not None and isinstance(simulator, CocotbSimulator):
-            with tempfile.TemporaryDirectory(prefix="microzone-") as folder:
+            with Scratch() as folder:
                 simulator.run(
                     (self.design or self._alone)(run),
                     self.module,
-                    Path(folder),
+                    folder,
                     seed=seed,
-                    environment={
+                    given={
                         "MICROZONE_CONFIG": (self.config_text or _text)(run),
                         "MICROZONE_CHANNELS": str(count),
                         "MICROZONE_STEPS": str(steps),
+                        "MICROZONE_SEED": str(seed),
                         "MICROZONE_AGAIN": run.again,
                     },
                 )
@@ -229,7 +231,7 @@ class BlockBench:
 
     def _emit(self, config: Any, channels: int, netlist: Netlist | None) -> str:
         """The Verilog of the component, or of its netlist, from the cache where it is there."""
-        assert netlist != "bitstream"  # `netlists` has it for benches with an `emit` of their own only
+        assert netlist != "bitstream"  # for mypy: only benches with an `emit` of their own take it
         block = self.block
         return kept_verilog(lambda: block.component(config, channels), block.module, netlist=netlist)
 

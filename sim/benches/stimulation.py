@@ -26,6 +26,7 @@ from microzone.gateware.stimulation.stimulation import Stimulation
 from microzone.golden_model.config import ChipConfig, PulseShape
 from microzone.golden_model.stimulation import LATENCY, Stimulator, TrainSettings
 from microzone.sim.benches.drivers import BenchBase, bench_test
+from microzone.sim.failure import BenchFailure, check
 
 _INPUTS = ("trigger", "arm", "disarm", "heartbeat", "emergency_stop", "amplifier_fault", "tick")
 _OUTPUTS = ("cathodic", "anodic", "enable", "train", "blank", "armed", "fault", "ignored", "rejected")
@@ -99,9 +100,10 @@ class Bench(BenchBase):
         """A trigger, in the model too; whether it starts a train."""
         accepted = self.model.trigger(self.now)
         row = await self.cycle(trigger=1)
-        assert row["ignored"] == (not accepted), (
+        check(
+            row["ignored"] == (not accepted),
             f"cycle {self.now - 1}: ignored = {row['ignored']}, the model "
-            f"{'accepts' if accepted else 'ignores'} the trigger; {self.model.settings}; {self.seed}"
+            f"{'accepts' if accepted else 'ignores'} the trigger; {self.model.settings}; {self.seed}",
         )
         return accepted
 
@@ -109,7 +111,7 @@ class Bench(BenchBase):
         await self.cycle(arm=1)
         self.model.armed = True
         row = await self.cycle()
-        assert row["armed"] and not row["fault"], f"not armed, fault {row['fault']}; {self.seed}"
+        check(row["armed"] and not row["fault"], f"not armed, fault {row['fault']}; {self.seed}")
 
     async def stop(self, **levels: int) -> None:
         """A cycle with what disarms, in the model too."""
@@ -220,20 +222,25 @@ class Bench(BenchBase):
         for name, levels in expected.items():
             got = np.array([row[name] for row in self.rows])
             wrong = np.flatnonzero(got != levels)
-            assert not wrong.size, (
-                f"cycle {wrong[0]}: {name} is {got[wrong[0]]}, expected {levels[wrong[0]]}; "
-                f"{self.model.settings}; {self.seed}"
-            )
+            if wrong.size:
+                cycle = wrong[0]
+                raise BenchFailure(
+                    f"cycle {cycle}: {name} is {got[cycle]}, expected {levels[cycle]}; "
+                    f"{self.model.settings}; "
+                    f"{self.seed}"
+                )
         on = self.model.on_cycles(0, 1, self.now)[0]
-        assert on.tolist() == [sum(row[name] for row in self.rows) for name in ("cathodic", "anodic")]
+        counted = [sum(row[name] for row in self.rows) for name in ("cathodic", "anodic")]
+        check(on.tolist() == counted, f"on for {counted} cycles, the model says {on.tolist()}; {self.seed}")
 
     async def expect_fault(self, fault: InterlockFault) -> None:
         row = await self.cycle()
-        assert not row["armed"] and row["fault"] == fault.value, (
+        check(
+            not row["armed"] and row["fault"] == fault.value,
             f"cycle {self.now - 1}: armed {row['armed']}, fault {InterlockFault(row['fault']).name}, "
-            f"expected {fault.name}; {self.seed}"
+            f"expected {fault.name}; {self.seed}",
         )
-        assert await self.read(StimulationRegister.FAULT) == fault.value, f"{fault.name} not read back"
+        check(await self.read(StimulationRegister.FAULT) == fault.value, f"{fault.name} not read back")
 
 
 @bench_test
@@ -241,7 +248,7 @@ async def trains_and_blanking(dut: Any) -> None:
     """Any settings, any triggers: every edge and every blanked cycle, the first cycle after a rest too."""
     bench = Bench(dut)
     await bench.start()
-    assert not await bench.trigger(), "not armed"
+    check(not await bench.trigger(), "not armed")
     await bench.arm()
     exact = 0
     for number in range(bench.sets):
@@ -262,8 +269,8 @@ async def trains_and_blanking(dut: Any) -> None:
             await bench.idle(settings.duration + bench.rng.randrange(settings.blank_fixed + 1))
     await bench.idle(bench.timing.duration_limit)
     bench.compare()
-    assert not any(row["fault"] for row in bench.rows), f"a fault; {bench.seed}"
-    assert exact, f"no trigger in the first cycle after a rest; {bench.seed}"
+    check(not any(row["fault"] for row in bench.rows), f"a fault; {bench.seed}")
+    check(exact, f"no trigger in the first cycle after a rest; {bench.seed}")
     dut._log.info(f"{bench.model.trains} trains")
 
 
@@ -275,12 +282,12 @@ async def refused_settings(dut: Any) -> None:
     for _ in range(bench.sets):
         await bench.configure(bench.beyond())
         await bench.arm()
-        assert not await bench.trigger()
+        check(not await bench.trigger(), f"a train beyond the limits begins; {bench.seed}")
         await bench.expect_fault(InterlockFault.REFUSED)
-        assert not await bench.trigger(), "not armed"
+        check(not await bench.trigger(), "not armed")
         await bench.configure(bench.settings())
         await bench.arm()
-        assert await bench.trigger(), f"{bench.model.settings}; {bench.seed}"
+        check(await bench.trigger(), f"{bench.model.settings}; {bench.seed}")
         await bench.idle(bench.model.settings.duration + bench.timing.rest + 3)
     bench.compare()
 
@@ -308,12 +315,13 @@ async def stops_in_mid_train(dut: Any) -> None:
             # The cause goes on: arming is ignored, and the first fault stays.
             other = "amplifier_fault" if name == "emergency_stop" else "emergency_stop"
             row = await bench.cycle(arm=1, **{name: 1})
-            assert not row["armed"]
+            check(not row["armed"], f"armed while {name} goes on; {bench.seed}")
             row = await bench.cycle(arm=1, **{other: 1})
-            assert not row["armed"] and row["fault"] == stops[name].value
+            check(not row["armed"], f"armed while {name} and {other} go on; {bench.seed}")
+            check(row["fault"] == stops[name].value, f"{other} takes the place of {name}; {bench.seed}")
         await bench.expect_fault(stops[name])
         await bench.cycle(arm=1, disarm=1)
-        assert not (await bench.cycle())["armed"], "disarm goes before arm"
+        check(not (await bench.cycle())["armed"], "disarm goes before arm")
         await bench.idle(bench.rng.randrange(bench.timing.rest))
         await bench.arm()
     await bench.idle(bench.timing.duration_limit)
@@ -331,7 +339,7 @@ async def arming_with_a_cause(dut: Any) -> None:
     ):
         await bench.cycle(**{name: 1})
         row = await bench.cycle()
-        assert row["fault"] == 0, "nothing was armed that could be stopped"
+        check(row["fault"] == 0, "nothing was armed that could be stopped")
         await bench.cycle(arm=1, **{name: 1})
         await bench.expect_fault(fault)
         await bench.arm()
@@ -359,11 +367,11 @@ async def watchdogs(dut: Any) -> None:
             late = last + 1 + limit
             await bench.idle(late - before - bench.now)
             if before:
-                assert await bench.trigger()
+                check(await bench.trigger(), f"no train although armed; {bench.seed}")
                 await bench.idle(late - bench.now)
             bench.model.stop(late)
             row = await bench.cycle()
-            assert row["armed"], f"{fault.name} too early"
+            check(row["armed"], f"{fault.name} too early")
             await bench.expect_fault(fault)
             bench.alive = bench.stepping = True
             await bench.idle(bench.timing.duration_limit)
@@ -373,7 +381,7 @@ async def watchdogs(dut: Any) -> None:
     for _ in range(3):
         await bench.cycle(heartbeat=1)
         await bench.idle(bench.timing.watchdog - 1)
-    assert (await bench.cycle(heartbeat=1))["armed"]
+    check((await bench.cycle(heartbeat=1))["armed"], f"disarmed in spite of heartbeats; {bench.seed}")
     bench.alive = True
     bench.compare()
 
@@ -384,28 +392,30 @@ async def registers(dut: Any) -> None:
     bench = Bench(dut)
     await bench.start()
     for register, word in settings_words(bench.timing.settings).items():
-        assert await bench.read(register) == word, f"{register.name} after reset"
+        check(await bench.read(register) == word, f"{register.name} after reset")
     for register in SETTINGS:
         most = (1 << setting_widths(bench.timing)[register]) - 1
         if register in (StimulationRegister.SHAPE, StimulationRegister.BLANK_MODE):
             continue
         await bench.access(register.value, (1 << bench.word_bits) - 1)
-        assert await bench.read(register) == most, f"{register.name} does not saturate"
+        check(await bench.read(register) == most, f"{register.name} does not saturate")
     await bench.configure(bench.timing.settings)
     await bench.arm()
-    assert await bench.read(StimulationRegister.STATUS) == 0b0001
-    assert await bench.trigger()
+    status = await bench.read(StimulationRegister.STATUS)
+    check(status == 0b0001, f"status {status:#b} instead of armed; {bench.seed}")
+    check(await bench.trigger(), f"no train although armed; {bench.seed}")
     start = bench.now - 1 + LATENCY
     later = bench.settings()
     kept = bench.model.settings
     await bench.idle(LATENCY)
-    assert await bench.read(StimulationRegister.STATUS) & 0b0111 == 0b0111, "armed, train, resting"
+    check(await bench.read(StimulationRegister.STATUS) & 0b0111 == 0b0111, "armed, train, resting")
     await bench.write(later)
     await bench.idle(start + kept.duration + max(bench.timing.rest, bench.check_cycles) - bench.now)
     bench.model.settings = later
-    assert await bench.trigger(), f"{later}; {bench.seed}"
+    check(await bench.trigger(), f"{later}; {bench.seed}")
     await bench.idle(later.duration + bench.timing.rest)
-    assert not any(row["rejected"] for row in bench.rows)
+    refused = sum(row["rejected"] for row in bench.rows)
+    check(not refused, f"{refused} accesses refused; {bench.seed}")
     wrong: tuple[tuple[int, int | None], ...] = (
         (StimulationRegister.STATUS.value, 0),
         (StimulationRegister.FAULT.value, 1),
@@ -417,13 +427,13 @@ async def registers(dut: Any) -> None:
     for number, content in wrong:
         await bench.reset()
         if content is None:
-            assert await bench.answer(number) == 0, "a refused read answers 0"
+            check(await bench.answer(number) == 0, "a refused read answers 0")
         else:
             await bench.access(number, content)
         row = await bench.cycle()
-        assert row["rejected"], f"access of {number}, word {content}, was not rejected"
+        check(row["rejected"], f"access of {number}, word {content}, was not rejected")
         for known, value in settings_words(bench.timing.settings).items():
-            assert await bench.read(known) == value, f"{known.name} changed"
+            check(await bench.read(known) == value, f"{known.name} changed")
     bench.compare()
 
 
@@ -434,7 +444,7 @@ async def reset_in_mid_train(dut: Any) -> None:
     await bench.start()
     for _ in range(10):
         await bench.arm()
-        assert await bench.trigger(), f"the rest is over; {bench.seed}"
+        check(await bench.trigger(), f"the rest is over; {bench.seed}")
         await bench.idle(LATENCY + bench.rng.randrange(bench.model.settings.duration))
         await bench.reset()
         await bench.idle(1)  # arming counts by its rise

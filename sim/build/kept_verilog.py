@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from ...boards.family import FamilyName
+from ...gateware.kept import kept_text
 from ...gateware.toolchain import find_tool, to_rtlil, to_verilog, tool_version
 from ...golden_model.provenance import provenance
 from .netlist import netlist_verilog
-from .simulators import cache_folder, in_cache
 
 _SIM = files(__package__.rpartition(".")[0])
 
-__all__ = ["kept_text", "kept_verilog", "sim_sources"]
+__all__ = ["CHECKED", "kept_verilog", "sim_sources"]
+
+CHECKED = "build/checked.h"
+"""What each program in C++ writes its output with."""
 
 
 def sim_sources(*paths: str) -> dict[str, str]:
@@ -50,17 +52,3 @@ def kept_verilog(make: Callable[[], Any], name: str, *, netlist: FamilyName | No
         return kept_text(name, key, lambda: to_verilog(make(), name))
     key = provenance(netlist_verilog, tools=tools).key(f"{netlist}\n{rtlil}")
     return kept_text(f"{name}-{netlist}", key, lambda: netlist_verilog(rtlil, name, netlist))
-
-
-def kept_text(name: str, key: str, make: Callable[[], str]) -> str:
-    """What `make` makes, from the cache where it has been made under the same key before."""
-    kept = cache_folder() / f"{name}-{key[:20]}.sv"
-    if not kept.is_file():
-        text, part = make(), kept.with_suffix(f".{os.getpid()}")
-        try:
-            with in_cache():
-                part.write_text(text, encoding="utf-8")
-                part.replace(kept)
-        finally:
-            part.unlink(missing_ok=True)
-    return kept.read_text(encoding="utf-8")

@@ -9,12 +9,12 @@ answers there, no block may use it.
 from __future__ import annotations
 
 import re
-import tempfile
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
 
 from ...boards.family import FAMILIES, FamilyName, synthesise
+from ...gateware.scratch import Scratch
 from ...gateware.toolchain import ToolError
 
 __all__ = ["NETLISTS", "Netlist", "netlist_verilog", "with_cells"]
@@ -55,8 +55,8 @@ def netlist_verilog(rtlil: str, name: str, family: FamilyName) -> str:
     ToolError
         If Yosys is missing or fails, or its cell models are not where they should be.
     """
-    with tempfile.TemporaryDirectory(prefix="microzone-") as temporary:
-        made = synthesise(FAMILIES[family], rtlil, Path(temporary), top=name)
+    with Scratch() as folder:
+        made = synthesise(FAMILIES[family], rtlil, folder, top=name)
         netlist = made.verilog.read_text(encoding="utf-8")
     return with_cells(netlist, family)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from .simulators import BenchFailure
+from ..failure import BenchFailure
+from .simulators import started
 
 __all__ = ["PipedProgram"]
 
 
 class PipedProgram:
     """A program on standard input and output; everything is in the machine's own byte order.
+
+    It is in a session of its own: Ctrl-C at the terminal is for who runs it. It ends with its input: when
+    that program ends, in whatever way.
 
     Parameters
     ----------
@@ -29,7 +32,7 @@ class PipedProgram:
 
     def __init__(self, program: Path, reasons: Mapping[int, str] | None = None) -> None:
         self._reasons = reasons or {}
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = started([program], talks=True)
 
     def __enter__(self) -> Self:
         return self

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,12 @@ from amaranth.lib.wiring import Flow, In, Member
 
 from ...boards.family import ICE40, synthesise
 from ...gateware.component import Component
+from ...gateware.kept import kept_text
 from ...gateware.microcircuit.microcircuit import Microcircuit, Timing
+from ...gateware.scratch import Scratch
 from ...gateware.toolchain import ToolError, find_tool, run_tool, to_rtlil
 from ...golden_model.config import ChipConfig, ConfigError
 from ...golden_model.provenance import provenance
-from .kept_verilog import kept_text
 from .netlist import with_cells
 
 __all__ = ["UNSEEN", "Pads", "readback_verilog"]
@@ -98,8 +98,7 @@ def readback_verilog(config: ChipConfig, channels: int = 1) -> str:
 
 def _read_back(rtlil: str, pads: Pads) -> str:
     """To a bitstream and back."""
-    with tempfile.TemporaryDirectory(prefix="microzone-") as temporary:
-        folder = Path(temporary)
+    with Scratch() as folder:
         made = synthesise(ICE40, rtlil, folder, top="microcircuit", dsp=False)
         options = [*_PART, "--json", made.json.name, "--asc", "core.asc", "--write", "routed.json"]
         options += ["--freq", f"{ICE40.clock_hz / 1e6:g}", "--seed", "1", "--quiet"]

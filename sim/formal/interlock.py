@@ -11,9 +11,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import subprocess
 import sysconfig
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,8 @@ from amaranth.hdl import Assert, Assume, Cat, Cover, Elaboratable, Module, Mux, 
 from amaranth.lib import wiring
 
 from ...gateware.component import Component
+from ...gateware.processes import run
+from ...gateware.scratch import Scratch
 from ...gateware.stimulation.interlock import Interlock, InterlockFault
 from ...gateware.stimulation.stimulation import Stimulation
 from ...gateware.toolchain import ToolError, find_tool
@@ -418,20 +418,16 @@ def verify(harness: Any, *, mode: str, depth: int, name: str = "harness") -> Pro
         f"[options]\nmode {mode}\ndepth {depth}\n[engines]\nsmtbmc z3\n"
         f"[script]\nread_rtlil design.il\nprep -top {name}\n[files]\ndesign.il\n"
     )
-    with tempfile.TemporaryDirectory(prefix="microzone-formal-") as folder:
+    with Scratch() as folder:
         Path(folder, "design.il").write_text(_named(rtlil.convert(harness, name=name)), encoding="utf-8")
         Path(folder, "job.sby").write_text(job, encoding="utf-8")
-        done = subprocess.run(
-            [sby, "--yosys", yosys, "--smtbmc", smtbmc, "-f", "job.sby"],
-            cwd=folder,
-            env={**os.environ, "PATH": path},
-            capture_output=True,
-            text=True,
+        done = run(
+            [sby, "--yosys", yosys, "--smtbmc", smtbmc, "-f", "job.sby"], folder=folder, given={"PATH": path}
         )
         log = done.stdout + done.stderr
         status_file = Path(folder, "job", "status")
         status = status_file.read_text().split()[0] if status_file.is_file() else "ERROR"
-    if status not in ("PASS", "FAIL", "UNKNOWN"):
+    if status not in ("PASS", "FAIL", "UNKNOWN") or (done.returncode == 0) != (status == "PASS"):
         raise ToolError(f"yowasp-sby ended with {status}: {log[-2000:]}")
     found = re.findall(r"(?:Assert failed in \w+:|Unreached cover statement at) ([^(\n]*?) \(", log)
     return Proof(status == "PASS", tuple(dict.fromkeys(name.replace(_SPACE, " ") for name in found)), log)
@@ -452,12 +448,12 @@ def search(harness: Any, *, depth: int, name: str = "harness") -> bool:
         "chformal -lower; setundef -zero -init; setundef -zero; opt -full; techmap; opt -fast; "
         f"sat -seq 1 -set-assumes -prove-asserts -tempinduct-baseonly -maxsteps {depth} -verify"
     )
-    with tempfile.TemporaryDirectory(prefix="microzone-formal-") as folder:
+    with Scratch() as folder:
         Path(folder, "design.il").write_text(rtlil.convert(harness, name=name), encoding="utf-8")
-        done = subprocess.run([find_tool("yosys"), "-p", script], cwd=folder, capture_output=True, text=True)
-    if f"proved base case for {depth} steps: SUCCESS" in done.stdout:
+        done = run([find_tool("yosys"), "-p", script], folder=folder)
+    if done.returncode == 0 and f"proved base case for {depth} steps: SUCCESS" in done.stdout:
         return True
-    if "model found for base case: FAIL" in done.stdout:
+    if done.returncode and "model found for base case: FAIL" in done.stdout:
         return False
     raise ToolError(f"yosys ended with {done.returncode}: {(done.stdout + done.stderr)[-2000:]}")
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import subprocess
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +31,12 @@ from ...gateware.link.frames import (
 )
 from ...gateware.link.link import Link
 from ...gateware.link.record_fifo import RecordFifo
-from ..build.kept_verilog import kept_verilog, sim_sources
-from ..build.simulators import PROGRAM, BenchFailure, Design, Verilator
+from ...gateware.processes import run
+from ...gateware.scratch import Scratch
+from ...gateware.toolchain import ToolError
+from ..build.kept_verilog import CHECKED, kept_verilog, sim_sources
+from ..build.simulators import NOT_WRITTEN, PROGRAM, Design, Verilator
+from ..failure import BenchFailure
 from .link_model import Access, LinkModel, Registers
 
 __all__ = ["LINE_ERROR", "FuzzResult", "fuzz_design", "fuzz_link", "garbage"]
@@ -43,7 +45,9 @@ LINE_ERROR, WAIT = 0x100, 0x200
 """Among the bytes: the line loses or breaks one; beside one: what was asked so far is answered first."""
 _DEPTH = 16
 """Of the queue, so that it is often full."""
-_ENDS = {1: "a file cannot be used", 3: "the link hangs", 4: "a stream or the bus withdraws what it offers"}
+_NO_FILES = (1, NOT_WRITTEN)
+"""Exit statuses of ``link_fuzz.cpp`` where a file cannot be read, or written."""
+_ENDS = {3: "the link hangs", 4: "a stream or the bus withdraws what it offers"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,7 @@ def fuzz_design() -> Design:
         sources={
             "fifo.sv": kept_verilog(lambda: RecordFifo(_DEPTH), "record_fifo"),
             "link.sv": kept_verilog(Link, "link"),
-            **sim_sources("fuzz/link_fuzz.sv", "fuzz/link_fuzz.cpp"),
+            **sim_sources("fuzz/link_fuzz.sv", "fuzz/link_fuzz.cpp", CHECKED),
         },
         top="link_fuzz",
         program="link_fuzz.cpp",
@@ -168,12 +172,13 @@ def fuzz_link(entries: npt.NDArray[np.uint16], *, seed: int, wait: bool) -> Fuzz
     ToolError
         If Verilator is missing or fails.
     """
-    with tempfile.TemporaryDirectory(prefix="microzone-") as name:
-        folder = Path(name)
+    with Scratch() as folder:
         entries.tofile(folder / "entries.bin")
         program = Verilator().build(fuzz_design()) / PROGRAM
-        arguments = [str(folder / "entries.bin"), name, str(seed), str(int(wait))]
-        status = subprocess.run([str(program), *arguments]).returncode
+        arguments: list[str | Path] = [folder / "entries.bin", folder, str(seed), str(int(wait))]
+        status = run([program, *arguments]).returncode
+        if status in _NO_FILES:
+            raise ToolError(f"{folder}: the fuzzer cannot use its files; is there space left?")
         frames = np.fromfile(folder / "frames.bin", np.uint32).reshape(-1, 2).astype(np.int64)
         bus = np.fromfile(folder / "bus.bin", np.uint32).reshape(-1, 4)
         sent = np.fromfile(folder / "sent.bin", np.uint32).reshape(-1, 2)

@@ -7,8 +7,9 @@
 //   bus    write[32] address[32] word[32] status[32]
 //   sent   at[32] byte[32]: what left, and how many entries had been taken by then
 //   pushed record[64], each one put into the queue; last of all the number lost
-// Status: 1 a file cannot be used, 3 the link hangs, 4 it breaks a rule of streams or of the bus.
+// Status: 1 a file cannot be read, 6 one cannot be written, 3 the link hangs, 4 it breaks a rule of streams or of the bus.
 #include "Vlink_fuzz.h"
+#include "checked.h"
 #include "verilated.h"
 
 #include <cstdint>
@@ -20,14 +21,6 @@
 
 static const uint64_t HANGS = 50000;  // cycles without an entry taken
 static const uint32_t LINE_ERROR = 0x100, WAIT = 0x200;
-
-static FILE *open_log(const std::string &folder, const char *name) {
-    FILE *file = fopen((folder + "/" + name + ".bin").c_str(), "wb");
-    if (!file) exit(1);
-    return file;
-}
-
-template <typename T> static void put(FILE *file, T value) { fwrite(&value, sizeof value, 1, file); }
 
 int main(int argc, char **argv) {
     if (argc != 5) return 1;
@@ -142,9 +135,9 @@ int main(int argc, char **argv) {
         cycle();
     }
     put<uint64_t>(pushed, top.lost);
-    fclose(frames);
-    fclose(bus);
-    fclose(sent);
-    fclose(pushed);
+    close_log(frames);
+    close_log(bus);
+    close_log(sent);
+    close_log(pushed);
     return outstanding ? 3 : 0;
 }

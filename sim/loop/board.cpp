@@ -10,6 +10,7 @@
 //
 // A byte takes BYTE_CYCLES on its way, in either direction. Nothing is sent in the first RESET_CYCLES.
 #include "Vboard_bench.h"
+#include "checked.h"
 #include "verilated.h"
 
 #include <cstdint>
@@ -17,8 +18,6 @@
 #include <vector>
 
 static const int MOST_BEGUN = 8;  // front ends that come up and fail at once, in what should be a frame
-
-template <typename T> static void put(T value) { fwrite(&value, sizeof value, 1, stdout); }
 
 int main() {
     VerilatedContext context;
@@ -94,15 +93,15 @@ int main() {
             on.push_back(cathodic);
             on.push_back(anodic);
         }
-        put<uint32_t>(on.size() / 2);
-        fwrite(on.data(), 2, on.size(), stdout);
-        put(cycle);
-        put<uint32_t>((uint32_t)top.train | (uint32_t)top.running << 1 | (uint32_t)top.armed << 2 | (uint32_t)top.fault << 3);
-        put<uint32_t>(from_host.size() - given);
-        put<uint32_t>(to_host.size());
-        fwrite(to_host.data(), 1, to_host.size(), stdout);
-        fwrite(&top.registers, 18, CHIPS, stdout);
-        fflush(stdout);
+        put<uint32_t>(stdout, on.size() / 2);
+        write_all(stdout, on.data(), 2, on.size());
+        put(stdout, cycle);
+        put<uint32_t>(stdout, (uint32_t)top.train | (uint32_t)top.running << 1 | (uint32_t)top.armed << 2 | (uint32_t)top.fault << 3);
+        put<uint32_t>(stdout, from_host.size() - given);
+        put<uint32_t>(stdout, to_host.size());
+        write_all(stdout, to_host.data(), 1, to_host.size());
+        write_all(stdout, &top.registers, 18, CHIPS);
+        flush(stdout);
     }
     return 0;
 }

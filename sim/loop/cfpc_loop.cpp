@@ -10,6 +10,7 @@
 // Ends with status 1 where the input ends within a request, 2 where an access was rejected, 3 where the filter hangs, 4
 // where a step takes other than CYCLES_PER_STEP and STEP_CYCLES.
 #include "Vcfpc_loop.h"
+#include "checked.h"
 #include "verilated.h"
 
 #include <cstdint>
@@ -27,7 +28,7 @@ static uint32_t without_sign(int32_t word, int width) { return (uint32_t)word & 
 static void take(int32_t *words, size_t count) {
     if (fread(words, sizeof *words, count, stdin) != count) exit(1);
 }
-static void give(const Words &words) { fwrite(words.data(), sizeof words[0], words.size(), stdout); }
+static void give(const Words &words) { write_all(stdout, words.data(), sizeof words[0], words.size()); }
 
 int main() {
     VerilatedContext context;
@@ -119,7 +120,7 @@ int main() {
             answer.push_back(SYNAPSES);
         }
         give(answer);
-        fflush(stdout);
+        flush(stdout);
     }
     return 0;
 }

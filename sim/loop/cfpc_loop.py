@@ -17,9 +17,10 @@ from ...golden_model.cfpc.loop import LoopState
 from ...golden_model.cfpc.stepped import close_by_steps
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.cfpc.words import Raw
-from ..build.kept_verilog import kept_verilog, sim_sources
+from ..build.kept_verilog import CHECKED, kept_verilog, sim_sources
 from ..build.piped import PipedProgram
-from ..build.simulators import PROGRAM, BenchFailure, Design, Verilator
+from ..build.simulators import PROGRAM, Design, Verilator
+from ..failure import BenchFailure
 
 __all__ = ["AdaptiveFilterRtl", "cfpc_loop_design"]
 
@@ -47,7 +48,7 @@ def cfpc_loop_design(config: CfpcConfig, *, record: bool = False) -> Design:
     widths = {"SIGNAL": words.signal.width, "WEIGHT": words.weight.width}
     verilog = kept_verilog(lambda: Cfpc(config), "cfpc")
     return Design(
-        sources={"cfpc.sv": verilog} | sim_sources("loop/cfpc_loop.sv", "loop/cfpc_loop.cpp"),
+        sources={"cfpc.sv": verilog} | sim_sources("loop/cfpc_loop.sv", "loop/cfpc_loop.cpp", CHECKED),
         top="cfpc_loop",
         parameters=widths | {"NUMBER": channel_shape(words.count).width},
         program="cfpc_loop.cpp",

@@ -16,6 +16,7 @@
 //   commits          weight[64] step[32] channel[16] cr[16]
 //   recalibrations   as in replay.sv
 #include "Vchip_bench.h"
+#include "checked.h"
 #include "verilated.h"
 
 #include <cstdint>
@@ -23,14 +24,6 @@
 #include <cstdlib>
 #include <string>
 #include <vector>
-
-static FILE *open_log(const char *folder, const char *name) {
-    FILE *file = fopen((std::string(folder) + "/" + name + ".bin").c_str(), "wb");
-    if (!file) exit(1);
-    return file;
-}
-
-template <typename T> static void put(FILE *file, T value) { fwrite(&value, sizeof value, 1, file); }
 
 int main(int argc, char **argv) {
     if (argc != 3) return 1;
@@ -97,9 +90,12 @@ int main(int argc, char **argv) {
     uint64_t left = strtoull(argv[2], nullptr, 10);
     while (!top.frame && !top.amplifier_fault && left--) rising();
     put_flags();
-    if (!top.frame) return 0;
-    fwrite(&top.registers, 18, CHIPS, stdout);
-    fflush(stdout);
+    if (!top.frame) {
+        flush(stdout);
+        return 0;
+    }
+    write_all(stdout, &top.registers, 18, CHIPS);
+    flush(stdout);
 
     uint32_t request[2];
     std::vector<uint16_t> codes;
@@ -144,9 +140,9 @@ int main(int argc, char **argv) {
                 }
             }
         }
-        fwrite(on.data(), 2, on.size(), stdout);
+        write_all(stdout, on.data(), 2, on.size());
         put_flags();
-        fflush(stdout);
+        flush(stdout);
     }
     // The last step may end after its last frame.
     for (int c = 0; top.running && step < frame / FRAMES_PER_STEP; c++) {
@@ -154,6 +150,6 @@ int main(int argc, char **argv) {
         log_events();
         rising();
     }
-    for (FILE *file : {edges, detections, blanked, delivered, commits, recalibrations}) fclose(file);
+    for (FILE *file : {edges, detections, blanked, delivered, commits, recalibrations}) close_log(file);
     return 0;
 }

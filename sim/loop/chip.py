@@ -5,8 +5,6 @@ Around it are models of its amplifier chips, whose conversions the other end of 
 
 from __future__ import annotations
 
-import subprocess
-import tempfile
 from enum import IntFlag
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +17,14 @@ from ...boards.family import FamilyName
 from ...gateware.amplifier.amplifier import AmplifierFault
 from ...gateware.chip import Chip
 from ...gateware.events import EventKind
+from ...gateware.scratch import Scratch
 from ...gateware.stimulation.interlock import InterlockFault
+from ...gateware.toolchain import ToolError
 from ...golden_model.chip import ChipTiming, Source
 from ...golden_model.config import ChipConfig
-from ..build.kept_verilog import kept_verilog, sim_sources
-from ..build.simulators import PROGRAM, BenchFailure, Design, Verilator
+from ..build.kept_verilog import CHECKED, kept_verilog, sim_sources
+from ..build.simulators import NOT_WRITTEN, PROGRAM, Design, Verilator, started
+from ..failure import BenchFailure
 from ..replay.record import read_recalibrations, signed_words
 from .chip_record import ChipRecord
 
@@ -63,7 +64,7 @@ def chip_design(config: ChipConfig, *, netlist: FamilyName | None = None) -> Des
         "CHANNELS": amplifier.channels,
         "CIRCUITS": len(config.electrodes.pn),
     }
-    own = sim_sources("loop/chip.sv", "loop/amplifier.sv", "loop/chip.cpp")
+    own = sim_sources("loop/chip.sv", "loop/amplifier.sv", "loop/chip.cpp", CHECKED)
     return Design(
         sources={"core.sv": chip_verilog(config, netlist=netlist), **own},
         top="chip_bench",
@@ -119,10 +120,8 @@ class RtlChip:
         self._on = np.zeros((1, 2))
         self._train = self._interrupted = False
         program = build_chip(config, netlist=netlist)
-        self._folder = tempfile.TemporaryDirectory(prefix="microzone-")
-        self._process = subprocess.Popen(
-            [program, self._folder.name, str(_SETUP_CYCLES)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+        self._folder = Scratch()
+        self._process = started([program, self._folder.path, str(_SETUP_CYCLES)], talks=True)
         self._take_flags()
         if not self.running:
             self.close()
@@ -145,7 +144,7 @@ class RtlChip:
         for pipe in (self._process.stdin, self._process.stdout):
             if pipe is not None:
                 pipe.close()
-        self._folder.cleanup()
+        self._folder.close()
 
     def step(self, source: Source) -> None:
         """One step in closed loop; `source` is asked for its frames in parts, as the pulses become known."""
@@ -171,7 +170,7 @@ class RtlChip:
             self._process.stdin.write(request + np.ascontiguousarray(codes, np.int16).tobytes())
             self._process.stdin.flush()
         except BrokenPipeError:
-            raise BenchFailure("the simulation ended by itself") from None
+            raise self._ended() from None
         on = np.frombuffer(self._read(4 * codes.shape[0]), np.uint16).reshape(-1, 2)
         self._take_flags()
         return on / self.timing.frame_cycles
@@ -189,15 +188,22 @@ class RtlChip:
         assert self._process.stdout is not None
         answer = self._process.stdout.read(count)
         if len(answer) != count:
-            raise BenchFailure(f"the simulation ended by itself, status {self._process.wait()}")
+            raise self._ended()
         return answer
+
+    def _ended(self) -> Exception:
+        """Why the program has ended before it was told to, or badly."""
+        status = self._process.wait()
+        if status == NOT_WRITTEN:
+            return ToolError(f"no space in {self._folder.path}, or it cannot be written")
+        return BenchFailure(f"the simulation ended by itself, status {status}")
 
     def finish(self) -> ChipRecord:
         """End the simulation; what the chip did in all steps."""
         assert self._process.stdin is not None
         self._process.stdin.close()
         if self._process.wait():
-            raise BenchFailure(f"the simulation ended with status {self._process.returncode}")
+            raise self._ended()
         detections, delivered, commits = (
             self._log("detections", _DETECTIONS),
             self._log("delivered", _DELIVERED),
@@ -223,7 +229,7 @@ class RtlChip:
             blanked=np.asarray(given(EventKind.BLANKED).all(axis=1)),
             cr=cr,
             weight=weight,
-            recalibrations=read_recalibrations(Path(self._folder.name) / "recalibrations.bin"),
+            recalibrations=read_recalibrations(self._folder.path / "recalibrations.bin"),
             edges=_columns(self._log("edges", _EDGES)),
         )
         self.close()
@@ -231,7 +237,7 @@ class RtlChip:
 
     def _log(self, name: str, layout: np.dtype[Any]) -> npt.NDArray[Any]:
         """The records of one of the logs that ``chip.cpp`` has written."""
-        return np.fromfile(Path(self._folder.name) / f"{name}.bin", layout)
+        return np.fromfile(self._folder.path / f"{name}.bin", layout)
 
 
 def _columns(records: npt.NDArray[Any]) -> npt.NDArray[np.int64]:

@@ -13,7 +13,7 @@ from ...boards.pins import LAMPS, SPI_LINES, STIMULATOR_LINES
 from ...gateware.link.uart import Uart
 from ...golden_model.chip import ChipTiming
 from ...golden_model.config import ChipConfig
-from ..build.kept_verilog import sim_sources
+from ..build.kept_verilog import CHECKED, sim_sources
 from ..build.netlist import with_cells
 from ..build.simulators import Design
 from .simulated_board import Electrodes, SimulatedBoard
@@ -79,7 +79,7 @@ class NetlistBoard(SimulatedBoard):
             sources={
                 "netlist.sv": with_cells(self._netlist, self._board.family.name),
                 "pins.sv": pins_verilog(self._board, amplifier.chips),
-                **sim_sources("loop/board_pins.sv", "loop/amplifier.sv", "loop/board.cpp"),
+                **sim_sources("loop/board_pins.sv", "loop/amplifier.sv", "loop/board.cpp", CHECKED),
             },
             top="board_bench",
             parameters=numbers,

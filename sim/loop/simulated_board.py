@@ -17,7 +17,7 @@ from ...gateware.toolchain import to_rtlil
 from ...golden_model.chip import ChipTiming, Source
 from ...golden_model.config import ChipConfig
 from ...golden_model.experiment.preparation import Preparation
-from ..build.kept_verilog import kept_verilog, sim_sources
+from ..build.kept_verilog import CHECKED, kept_verilog, sim_sources
 from ..build.piped import PipedProgram
 from ..build.simulators import PROGRAM, Design, Verilator
 from .amplifier import AnaloguePath
@@ -55,7 +55,7 @@ def board_design(config: ChipConfig, byte_cycles: int) -> Design:
     """The linked chip with its amplifier chips, inside ``board.cpp``."""
     amplifier, identity = config.amplifier, simulated_identity(config)
     numbers = {"CHIPS": amplifier.chips, "CHANNELS": amplifier.channels}
-    own = sim_sources("loop/board.sv", "loop/amplifier.sv", "loop/board.cpp")
+    own = sim_sources("loop/board.sv", "loop/amplifier.sv", "loop/board.cpp", CHECKED)
     return Design(
         sources={"core.sv": kept_verilog(lambda: LinkedChip(config, identity=identity), _CORE), **own},
         top="board_bench",

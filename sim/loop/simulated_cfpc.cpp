@@ -7,6 +7,7 @@
 // It stops once the filter has been silent for QUIET bytes after something was sent. A byte takes BYTE_CYCLES on
 // its way, in either direction.
 #include "Vcfpc_bench.h"
+#include "checked.h"
 #include "verilated.h"
 
 #include <cstdint>
@@ -14,8 +15,6 @@
 #include <vector>
 
 static const int QUIET = 4;
-
-template <typename T> static void put(T value) { fwrite(&value, sizeof value, 1, stdout); }
 
 int main() {
     VerilatedContext context;
@@ -60,11 +59,11 @@ int main() {
         to_host.clear();
         const uint64_t end = cycle + request[0];
         while (cycle < end && (to_host.empty() || cycle < next_tx + QUIET * BYTE_CYCLES)) run_cycle();
-        put(cycle);
-        put<uint32_t>((uint32_t)top.learning | (uint32_t)top.saturated << 1);
-        put<uint32_t>(to_host.size());
-        fwrite(to_host.data(), 1, to_host.size(), stdout);
-        fflush(stdout);
+        put(stdout, cycle);
+        put<uint32_t>(stdout, (uint32_t)top.learning | (uint32_t)top.saturated << 1);
+        put<uint32_t>(stdout, to_host.size());
+        write_all(stdout, to_host.data(), 1, to_host.size());
+        flush(stdout);
     }
     return 0;
 }

@@ -13,7 +13,7 @@ from ...gateware.cfpc.linked import LinkedCfpc
 from ...gateware.identity import identity_of
 from ...gateware.toolchain import to_rtlil
 from ...golden_model.cfpc.config import CfpcConfig
-from ..build.kept_verilog import kept_verilog, sim_sources
+from ..build.kept_verilog import CHECKED, kept_verilog, sim_sources
 from ..build.piped import PipedProgram
 from ..build.simulators import PROGRAM, Design, Verilator
 
@@ -33,7 +33,7 @@ def simulated_cfpc_identity(config: CfpcConfig) -> str:
 def cfpc_board_design(config: CfpcConfig, byte_cycles: int) -> Design:
     """The linked filter inside ``simulated_cfpc.cpp``."""
     identity = simulated_cfpc_identity(config)
-    own = sim_sources("loop/simulated_cfpc.sv", "loop/simulated_cfpc.cpp")
+    own = sim_sources("loop/simulated_cfpc.sv", "loop/simulated_cfpc.cpp", CHECKED)
     return Design(
         sources={"core.sv": kept_verilog(lambda: LinkedCfpc(config, identity=identity), _CORE), **own},
         top="cfpc_bench",

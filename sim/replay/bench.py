@@ -9,6 +9,8 @@ import cocotb
 from cocotb.triggers import Timer
 from cocotb.utils import get_sim_time
 
+from ..failure import check
+
 _POLL_NS = 20_000
 """Simulated time between two looks at `done`: Python touches the simulation once in 10,000 cycles."""
 
@@ -19,10 +21,10 @@ async def replay(dut: Any) -> None:
     scenario = os.environ["MICROZONE_SCENARIO"]
     limit_ns = 2 * int(str(cocotb.plusargs["cycles"]))
     while not int(dut.done.value) and not int(dut.failed.value):
-        assert get_sim_time("ns") < limit_ns, f"{scenario}: the core hangs in step {int(dut.step.value)}"
+        check(get_sim_time("ns") < limit_ns, f"{scenario}: the core hangs in step {int(dut.step.value)}")
         await Timer(_POLL_NS, "ns")
-    assert not int(dut.overrun.value), f"{scenario}: the core lost a tick"
-    assert not int(dut.late.value), f"{scenario}: a step took more or fewer cycles than the core states"
-    assert not int(dut.rejected.value), f"{scenario}: the core rejected an event or a write"
-    assert not int(dut.unknown.value), f"{scenario}: a recorded signal has no known value"
-    assert not int(dut.failed.value), f"{scenario}: the replay could not read its files"
+    check(not int(dut.overrun.value), f"{scenario}: the core lost a tick")
+    check(not int(dut.late.value), f"{scenario}: a step took more or fewer cycles than the core states")
+    check(not int(dut.rejected.value), f"{scenario}: the core rejected an event or a write")
+    check(not int(dut.unknown.value), f"{scenario}: a recorded signal has no known value")
+    check(not int(dut.failed.value), f"{scenario}: the replay could not read its files")

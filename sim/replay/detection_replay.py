@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +16,15 @@ from ...boards.family import FamilyName
 from ...gateware.detection.detection import Detection, DetectionTiming
 from ...gateware.detection.parameters import detection_word_width
 from ...gateware.events import channel_shape
+from ...gateware.scratch import Scratch
 from ...gateware.toolchain import ToolError
 from ...golden_model.config import ChannelDetection, ChipConfig
 from ...golden_model.detection import SIGNALS, DetectorFixed
 from ...golden_model.detection_parameters import DetectionParameters, DetectionRow
 from ...golden_model.fixed import QFormat
 from ..build.kept_verilog import kept_verilog, sim_sources
-from ..build.simulators import BenchFailure, CocotbSimulator, Design, Simulator
+from ..build.simulators import CocotbSimulator, Design, Simulator
+from ..failure import BenchFailure
 from .comparison import describe_word
 from .record import DamagedRecord, Progress, Signals
 from .replay import BENCH, polled
@@ -233,8 +234,7 @@ def replay_detection(
         raise ToolError(f"formats.sample: the replay takes up to {_SAMPLE_BITS} bits")
     frames, electrodes = scenario.samples.shape
     samples = max(frames * electrodes, 1)
-    with tempfile.TemporaryDirectory(prefix="microzone-") as name:
-        folder = Path(name)
+    with Scratch() as folder:
         record = folder / "record.bin"
         _write_stimulus(folder, scenario)
         cycles = timing.initialise_cycles + _POLL_CYCLES + 8 * (frames + len(scenario.writes))
@@ -255,7 +255,7 @@ def replay_detection(
                 BENCH,
                 folder,
                 plusargs=plusargs,
-                environment={"MICROZONE_SCENARIO": scenario.name},
+                given={"MICROZONE_SCENARIO": scenario.name},
             )
         signals = _read_record(record, parameters, samples=frames * electrodes, full=full)
     if check:

@@ -9,9 +9,10 @@ enum Status {
     HANGS = 3,          // the core takes more than +cycles
     OTHER_CYCLES = 4,   // a step takes more or fewer than STEP_CYCLES
     REJECTED = 5,       // an event or a write
-    NOT_WRITTEN = 6,    // a file: no space, most likely
     NOT_READ = 7,       // there are other than +entries in the stimulus
 };
+
+#include "checked.h"
 
 #include <cstdint>
 #include <cstdio>
@@ -62,7 +63,7 @@ class Words {
 
     void close() {
         flush();
-        if (fclose(file)) exit(NOT_WRITTEN);
+        close_log(file);
     }
 
   private:
@@ -72,7 +73,7 @@ class Words {
     uint64_t buffer[SIZE];
 
     void flush() {
-        if (fwrite(buffer, sizeof *buffer, held, file) != held) exit(NOT_WRITTEN);
+        write_all(file, buffer, sizeof *buffer, held);
         held = 0;
     }
 };

@@ -10,7 +10,6 @@ from __future__ import annotations
 import itertools
 import signal
 import subprocess
-import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,17 +23,20 @@ import numpy.typing as npt
 from amaranth.hdl import Shape
 
 from ...gateware.events import EventKind, channel_shape
+from ...gateware.kept import cache_folder
 from ...gateware.microcircuit.microcircuit import Microcircuit, Timing
 from ...gateware.microcircuit.parameters import Parameter, word_width
+from ...gateware.scratch import Scratch
 from ...gateware.toolchain import ToolError, find_tool
 from ...golden_model.config import ChipConfig
 from ...golden_model.events import Events
 from ...golden_model.microcircuit import SIGNALS, MicrocircuitFixed
 from ...golden_model.recalibration import Outcome, RecalibrationFixed
-from ..build.kept_verilog import kept_verilog, sim_sources
+from ..build.kept_verilog import CHECKED, kept_verilog, sim_sources
 from ..build.netlist import Netlist
 from ..build.readback import readback_verilog
-from ..build.simulators import BenchFailure, CocotbSimulator, Design, Simulator, cache_folder
+from ..build.simulators import NOT_WRITTEN, CocotbSimulator, Design, Simulator
+from ..failure import BenchFailure
 from .comparison import first_difference, first_recalibration
 from .record import (
     CHUNK,
@@ -71,8 +73,8 @@ _ENDS = {
     5: "the core rejected an event or a write",
 }
 """How ``replay.cpp`` ends where the core is to blame, by its exit status; as ``bench.py`` says it."""
-_NOT_WRITTEN, _NOT_READ = 6, (1, 7)
-"""And where files are."""
+_NOT_READ = (1, 7)
+"""And where files are, beside ``NOT_WRITTEN``."""
 _WRITE = 255
 """Kind of a parameter write in a stimulus record, beside those of :class:`EventKind`."""
 _POLL_S = 0.2
@@ -268,7 +270,7 @@ def replay_design(
     own = {"STEP_CYCLES": Timing(config, channels).latency(channels - 1), "END_MARK": END_MARK}
     if compiled:
         return Design(
-            core | sim_sources("replay/core.sv", "replay/replay.cpp"),
+            core | sim_sources("replay/core.sv", "replay/replay.cpp", CHECKED),
             "replay_core",
             parameters,
             program="replay.cpp",
@@ -389,7 +391,7 @@ def _replayed(
     design = replay_design(
         stimulus.config, stimulus.channels, compiled=compiled, waves=waves is not None, verilog=verilog
     )
-    with _folder() as folder:
+    with Scratch() as folder:
         entries = _write_stimulus(folder / "stimulus.bin", stimulus)
         arguments = [
             f"+stimulus={folder / 'stimulus.bin'}",
@@ -417,7 +419,7 @@ def _replayed(
             arguments += [f"+expected={folder / 'expected.bin'}", f"+waves={waves.resolve()}"]
         with polled(path, (24 if full else 8) * stimulus.channels, progress):
             simulator.run(
-                design, BENCH, folder, plusargs=arguments, environment={"MICROZONE_SCENARIO": stimulus.name}
+                design, BENCH, folder, plusargs=arguments, given={"MICROZONE_SCENARIO": stimulus.name}
             )
         with path.open("rb") as file:
             yield recorded(file)
@@ -446,23 +448,12 @@ def _check_end(process: subprocess.Popen[bytes], name: str, folder: Path) -> Non
     status = process.wait()
     if status in _ENDS:
         raise BenchFailure(f"{name}: {_ENDS[status]}")
-    if status == _NOT_WRITTEN:
+    if status == NOT_WRITTEN:
         raise ToolError(f"no space in {folder}, or it cannot be written")
     if status in _NOT_READ:
         raise ToolError(f"{name}: the replay could not read its files")
     if status:
         raise ToolError(f"{name}: the replay ended with status {status}")
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """A folder for the files of a replay; ToolError where there is no space for them."""
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="microzone-")
-    except OSError as error:
-        raise ToolError(f"no folder in {tempfile.gettempdir()}: {error.strerror}") from None
-    with folder as name:
-        yield Path(name)
 
 
 def _cycle_limit(stimulus: _Stimulus, entries: int) -> int:

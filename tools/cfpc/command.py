@@ -15,11 +15,12 @@ from ...golden_model.cfpc.lag import Lag
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.files import atomic_write, check_target
 from ..report.output import as_json, make_folder, write_json
+from ..text import tinted
 from .picture import draw_run
 from .run import Connect, DivergenceError, Run, deviation, first_difference, run_on, trial_apart
 from .task import Task, rule_name
 
-__all__ = ["run_task"]
+__all__ = ["FILES", "run_task"]
 
 _SHOWN = (1, 7, 20)
 """Trials that are told, beside the last: those of the source's text, and one between."""
@@ -31,7 +32,8 @@ _SLOW, _ENOUGH = 2.0, 20
 """Times the optimum's error, after so many trials."""
 _NEAR = 0.99
 """Of a weight's limit: it may have been there."""
-_FILES = ("figure.png", "result.npz", "report.json")
+FILES = ("figure.png", "result.npz", "report.json")
+"""What :func:`run_task` writes."""
 
 
 def run_task(
@@ -70,7 +72,7 @@ def run_task(
         If the folder cannot be written; before any work.
     """
     make_folder(out)
-    for name in _FILES:
+    for name in FILES:
         check_target(out / name)
     runs = {model: run_on(model, task, trials, status, connect=connect)}
     facts = _facts(task, runs[model])
@@ -213,9 +215,12 @@ def _print(task: Task, report: dict[str, Any], console: Console) -> None:
     config, relative = task.config, report["relative_rmse"]
     spread = "shifted" if config.bases.shifted else "of their own"
     console.print(
-        f"[bold]{report['task']}[/], {report['model']}: rule {report['rule']}, {report['trials']} trials of "
-        f"{report['steps'] * report['step_s']:g} s, {report['bases']} bases ({spread})",
-        highlight=False,
+        tinted(
+            report["task"],
+            "bold",
+            f", {report['model']}: rule {report['rule']}, {report['trials']} trials of "
+            f"{report['steps'] * report['step_s']:g} s, {report['bases']} bases ({spread})",
+        )
     )
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("trial")
@@ -227,11 +232,9 @@ def _print(task: Task, report: dict[str, Any], console: Console) -> None:
     before, after = (_lag_in_words(report["lag_s"][when]) for when in ("before", "after"))
     console.print(f"lag behind the reference: {before} reactive, {after} in trial {report['trials']}")
     stability = report["stability"]
-    verdict = "[green]stable[/]" if stability["stable"] else "[red]unstable[/]"
-    console.print(
-        f"{verdict}: smallest eigenvalue of the symmetric part {stability['smallest_eigenvalue']:.4g}",
-        highlight=False,
-    )
+    verdict = ("stable", "green") if stability["stable"] else ("unstable", "red")
+    smallest = f": smallest eigenvalue of the symmetric part {stability['smallest_eigenvalue']:.4g}"
+    console.print(tinted(*verdict, smallest))
     if "fixed_against_float" in report:
         found = report["fixed_against_float"]
         console.print(
@@ -244,11 +247,11 @@ def _print(task: Task, report: dict[str, Any], console: Console) -> None:
         equal = f"in o, h and w at each of {steps}"
         if report["model"] == "board":
             equal = f"in e at each of {steps}, and in w after each trial"
-        console.print(f"[green]bit-accurate[/]: {report['model']} equals fixed {equal}")
+        console.print(tinted("bit-accurate", "green", f": {report['model']} equals fixed {equal}"))
     elif "bit_accurate" in report:
-        console.print(f"[red]not bit-accurate[/]: {report['first_difference']}", highlight=False)
+        console.print(tinted("not bit-accurate", "red", f": {report['first_difference']}"))
     for warning in report["warnings"]:
-        console.print(f"[yellow]warning[/]: {warning}", highlight=False)
+        console.print(tinted("warning", "yellow", f": {warning}"))
 
 
 def _lag_in_words(lag: dict[str, float | None]) -> str:

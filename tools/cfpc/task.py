@@ -13,10 +13,14 @@ from ...golden_model.cfpc.filter import rms
 from ...golden_model.cfpc.learning import Problem, Stability, rule
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.files import FileError
+from ...golden_model.inputs import load_array
 from ...golden_model.sections import ConfigError
 from ..errors import UserError
 
 __all__ = ["Task", "rule_name"]
+
+_LARGEST = 1e12
+"""Of a reference and of bases, as of the numbers of a configuration."""
 
 
 def rule_name(config: CfpcConfig) -> str:
@@ -167,13 +171,7 @@ def _replaced(config: CfpcConfig, path: Path | None, **sections: dict[str, objec
 
 def _read(path: Path, dimensions: int, shape: str) -> Reals:
     """The array of a ``.npy`` file, real and finite."""
-    try:
-        with path.open("rb") as file:
-            array = np.lib.format.read_array(file, allow_pickle=False)
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}") from None
-    except Exception as error:  # whatever numpy trips over in a damaged file
-        raise FileError(f"{path}: not a readable .npy file ({error})") from None
+    array = load_array(path)
     if array.dtype.kind not in "fiu":
         raise FileError(f"{path}: of {array.dtype}, needs real numbers")
     if array.ndim != dimensions or not array.size:
@@ -182,4 +180,6 @@ def _read(path: Path, dimensions: int, shape: str) -> Reals:
     if not np.isfinite(values).all():
         where = tuple(int(index) for index in np.argwhere(~np.isfinite(values))[0])
         raise FileError(f"{path}: entry {where[0] if dimensions == 1 else where} is not finite")
+    if np.abs(values).max() > _LARGEST:
+        raise FileError(f"{path}: has an entry of {np.abs(values).max():g}, limit is {_LARGEST:g}")
     return values

@@ -10,8 +10,11 @@ from typing import Annotated
 import typer
 
 from .options import (
+    MOST_BAUD,
+    MOST_SEED,
     ConfigOption,
     JsonOption,
+    OverwriteOption,
     console,
     errors,
 )
@@ -27,6 +30,7 @@ class DesignName(StrEnum):
 
 
 def build(
+    context: typer.Context,
     board: Annotated[
         str,
         typer.Argument(
@@ -38,36 +42,46 @@ def build(
     out: Annotated[
         Path | None, typer.Option(help="Folder; else build/ and the names of board and design.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed to place and route with.")] = None,
-    seeds: Annotated[int | None, typer.Option(min=1, help="Seeds that are tried, from 1 on; else 8.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=MOST_SEED, help="Seed to place and route with.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Seeds that are tried, from 1 on; else 8.")
+    ] = None,
     baud: Annotated[
-        int | None, typer.Option(min=9600, help="Bits a second of the UART; else the board's.")
+        int | None, typer.Option(min=9600, max=MOST_BAUD, help="Bits a second of the UART; else the board's.")
     ] = None,
     check: Annotated[
         bool, typer.Option("--check", help="Keep the netlist, and run a session over its pins (iCE40).")
     ] = False,
     flash: Annotated[bool, typer.Option("--flash", help="Write the bitstream to the board too.")] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a board's bitstream, with a report of what it takes."""
     from ...boards.designs import DESIGNS
-    from ..build import build_command
+    from ..build import build_command, files_of, folder_of
     from ..errors import UserError
+    from ..outputs import Run, claimed
 
     if seed is not None and seeds is not None:
         raise UserError("--seed and --seeds: one of them")
 
-    report = build_command(
-        board,
-        DESIGNS[design].load(config) if config else None,
-        out,
-        design=design,
-        seeds=range(1, (seeds or 8) + 1) if seed is None else [seed],
-        baud=baud,
-        checks=check,
-        flashes=flash,
-        console=errors if as_json else console,
-        status=errors,
-    )
+    loaded = DESIGNS[design].load(config) if config else None
+    folder = out or folder_of(board, design)
+    run = Run.of(context, folder, files_of(board, design))
+    with claimed(folder, run, inputs=[config], overwrite=overwrite):
+        report = build_command(
+            board,
+            loaded,
+            folder,
+            design=design,
+            seeds=range(1, (seeds or 8) + 1) if seed is None else [seed],
+            baud=baud,
+            checks=check,
+            flashes=flash,
+            console=errors if as_json else console,
+            status=errors,
+        )
     if as_json:
         print(json.dumps(report, indent=2))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ...golden_model.calibration.goals import Goals
-from .options import ConfigOption, JsonOption, console, errors, load_config
+from .options import ConfigOption, JsonOption, OverwriteOption, console, errors, load_config
 
 __all__ = ["calibrate"]
 
@@ -34,12 +34,15 @@ def calibrate(
     figure: Annotated[
         Path | None, typer.Option(help="Picture of the choice of thresholds, or of δp and δd (.png).")
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Make a configuration from a training session: δp, δd, coefficients, thresholds."""
     from ..calibrate import run_calibration
+    from ..outputs import check_files
 
     goals = Goals(delta_a, trials_a, delta_e, trials_e, costs, noi_pass)
+    check_files([training, config], [out, figure], overwrite=overwrite)
     done = run_calibration(training, load_config(config), goals, out, figure=figure, console=errors)
     if as_json:
         print(json.dumps(done.facts(), indent=2))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from .cfpc_studies import robustness, word_lengths
-from .options import BaudOption, JsonOption, PortOption, console, errors
+from .options import BaudOption, JsonOption, OverwriteOption, PortOption, console, errors
 
 if TYPE_CHECKING:
     from ...golden_model.cfpc.config import CfpcConfig
@@ -74,6 +74,7 @@ def _verb(name: TaskName, says: str) -> Callable[..., None]:
     """The command of a task."""
 
     def run(
+        context: typer.Context,
         model: ModelOption = CfpcModel.FIXED,
         trials: TrialsOption = _TRIALS,
         config: CfpcConfigOption = None,
@@ -84,14 +85,16 @@ def _verb(name: TaskName, says: str) -> Callable[..., None]:
         baud: BaudOption = _BAUD,
         simulated: SimulatedOption = False,
         out: OutOption = _OUT,
+        overwrite: OverwriteOption = False,
         as_json: JsonOption = False,
     ) -> None:
         from ...golden_model.cfpc.config import CfpcConfig
         from ..cfpc.board import connect
-        from ..cfpc.command import run_task
+        from ..cfpc.command import FILES, run_task
         from ..cfpc.run import DivergenceError
         from ..cfpc.task import Task
         from ..errors import UserError
+        from ..outputs import Run, claimed
 
         if model is not CfpcModel.BOARD and (simulated or port is not None):
             raise UserError(f"--{'simulated' if simulated else 'port'}: only with --model board")
@@ -101,8 +104,10 @@ def _verb(name: TaskName, says: str) -> Callable[..., None]:
         configured = base if config is None else CfpcConfig.load(config, base)
         task = Task.of(configured, rule_of=rule, reference=reference, bases=bases)
         board = partial(connect, port=port, baud=baud, simulated=simulated, status=errors)
+        asked, where = Run.of(context, out, FILES), errors if as_json else console
         try:
-            report = run_task(task, model.value, trials, out, errors if as_json else console, errors, board)
+            with claimed(out, asked, inputs=[config, bases, reference], overwrite=overwrite):
+                report = run_task(task, model.value, trials, out, where, errors, board)
         except DivergenceError as error:
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(1) from None

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .options import ConfigOption, JsonOption, console, errors
+from ..text import tinted
+from .options import ConfigOption, JsonOption, OverwriteOption, console, errors
 
 if TYPE_CHECKING:
     from ...golden_model.cfpc.config import CfpcConfig
@@ -27,9 +29,11 @@ def _load(config: Path | None) -> CfpcConfig:
 
 
 def robustness(
+    context: typer.Context,
     config: ConfigOption = None,
     trials: TrialsOption = 200,
     out: OutOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Plant and delay other than the forward model's: what each rule learns on-line, in float."""
@@ -44,17 +48,22 @@ def robustness(
         study_robustness,
     )
     from ..cfpc.studies_figure import draw_robustness
-    from ..report.output import make_folder, write_json
+    from ..outputs import Run, claimed
+    from ..report.output import write_json
 
     task = _load(config)
-    if out:
-        make_folder(out)
-    found = study_robustness(task, trials, errors)
-    facts = robustness_facts(task, found)
-    if out:
-        write_json(out / "robustness.json", facts)
-        title = f"{task.task.name}, η = 2^{-task.rate_shift}: plant or delay change, the forward model stays"
-        draw_robustness(found, out / "robustness.png", title)
+    with ExitStack() as stack:
+        if out:
+            run = Run.of(context, out, ("robustness.json", "robustness.png"))
+            stack.enter_context(claimed(out, run, inputs=[config], overwrite=overwrite))
+        found = study_robustness(task, trials, errors)
+        facts = robustness_facts(task, found)
+        if out:
+            write_json(out / "robustness.json", facts)
+            title = (
+                f"{task.task.name}, η = 2^{-task.rate_shift}: plant or delay change, the forward model stays"
+            )
+            draw_robustness(found, out / "robustness.png", title)
     if as_json:
         print(json.dumps(facts, indent=2))
         return
@@ -73,15 +82,17 @@ def robustness(
         for one in of_loop:
             *cells, verdict = robustness_row(one)
             colour = "green" if one.verdict is Verdict.LEARNS else "red"
-            table.add_row(*cells, f"[{colour}]{verdict}[/]")
+            table.add_row(*cells, tinted(verdict, colour))
         console.print(table)
     console.print(describe_limits(reactive_limits(task)), highlight=False)
 
 
 def word_lengths(
+    context: typer.Context,
     config: ConfigOption = None,
     trials: TrialsOption = 50,
     out: OutOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Largest deviation of a trial's error from float, by fraction bits of each word of the filter."""
@@ -89,16 +100,20 @@ def word_lengths(
 
     from ..cfpc.studies import study_word_lengths, word_length_facts, word_length_rows
     from ..cfpc.studies_figure import draw_word_lengths
-    from ..report.output import make_folder, write_json
+    from ..outputs import Run, claimed
+    from ..report.output import write_json
 
     task = _load(config)
-    if out:
-        make_folder(out)
-    found = study_word_lengths(task, trials, errors)
-    facts = word_length_facts(task, found, trials)
-    if out:
-        write_json(out / "word-lengths.json", facts)
-        draw_word_lengths(task, found, out / "word-lengths.png", f"{task.task.name}: {trials} trials on-line")
+    with ExitStack() as stack:
+        if out:
+            run = Run.of(context, out, ("word-lengths.json", "word-lengths.png"))
+            stack.enter_context(claimed(out, run, inputs=[config], overwrite=overwrite))
+        found = study_word_lengths(task, trials, errors)
+        facts = word_length_facts(task, found, trials)
+        if out:
+            write_json(out / "word-lengths.json", facts)
+            title = f"{task.task.name}: {trials} trials on-line"
+            draw_word_lengths(task, found, out / "word-lengths.png", title)
     if as_json:
         print(json.dumps(facts, indent=2))
         return

@@ -10,8 +10,11 @@ import typer
 
 from .options import (
     DEFAULT_SIMULATOR,
+    MOST_SEED,
+    MOST_TRIALS,
     ConfigOption,
     JsonOption,
+    OverwriteOption,
     SimulatorOption,
     chosen_simulator,
     console,
@@ -23,15 +26,17 @@ __all__ = ["demo"]
 
 
 def demo(
+    context: typer.Context,
     out: Annotated[Path, typer.Option(help="Folder for figure, events, results, report.")] = Path(
         "demo-output"
     ),
     config: ConfigOption = None,
     paired: Annotated[
-        int | None, typer.Option(min=0, help="Paired CS-US trials; else 120, or 190 with --adaptive.")
+        int | None,
+        typer.Option(min=0, max=MOST_TRIALS, help="Paired CS-US trials; else 120, or 190 with --adaptive."),
     ] = None,
-    cs_alone: Annotated[int, typer.Option(min=0, help="CS-alone trials after them.")] = 180,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the synthetic detections.")] = 1,
+    cs_alone: Annotated[int, typer.Option(min=0, max=MOST_TRIALS, help="CS-alone trials after them.")] = 180,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the synthetic detections.")] = 1,
     simulator: SimulatorOption = DEFAULT_SIMULATOR,
     io_recording: Annotated[
         Path | None, typer.Option(help="A real recording as the spontaneous activity of the IO.")
@@ -45,19 +50,24 @@ def demo(
     adaptive: Annotated[
         bool, typer.Option("--adaptive", help="Calibrate, let the IO rate drift, and recalibrate.")
     ] = False,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train and extinguish an eye-blink on float, fixed and RTL; verdict on bit-accuracy, figure."""
-    from ..sessions.demo import DemoSession, IoRecording, run_demo
+    from ..outputs import Run, claimed
+    from ..sessions.demo import FILES, DemoSession, IoRecording, run_demo
 
     recording = IoRecording(io_recording, io_channel, io_rate, io_lsb, io_labels) if io_recording else None
-    report = run_demo(
-        load_config(config),
-        out,
-        DemoSession(paired, cs_alone, seed, recording, adaptive),
-        simulator=chosen_simulator(simulator),
-        console=errors if as_json else console,
-    )
+    chip, chosen = load_config(config), chosen_simulator(simulator)
+    run = Run.of(context, out, FILES)
+    with claimed(out, run, inputs=[config, io_recording], overwrite=overwrite):
+        report = run_demo(
+            chip,
+            out,
+            DemoSession(paired, cs_alone, seed, recording, adaptive),
+            simulator=chosen,
+            console=errors if as_json else console,
+        )
     if as_json:
         print(json.dumps(report, indent=2))
     if not report["bit_accurate"]:

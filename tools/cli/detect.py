@@ -13,6 +13,7 @@ from .options import (
     ConfigOption,
     JsonOption,
     Model,
+    OverwriteOption,
     SimulatorOption,
     Site,
     chosen_simulator,
@@ -38,14 +39,16 @@ def detect(
     figure: Annotated[
         Path | None, typer.Option(help="Picture of signal, threshold and events (.png).")
     ] = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Detect events in a raw recording."""
-    from ..compare.detect import RecordedChannel, describe_labels
+    from ..compare.detect import RecordedChannel, describe_held, describe_labels
+    from ..outputs import check_files
     from ..report.figures import draw_detections
-    from ..report.output import check_files, progress_bar
+    from ..report.output import progress_bar
 
-    check_files([recording, config], [out, figure])
+    check_files([recording, config], [out, figure], overwrite=overwrite)
     chip, source = load_config(config), RecordedChannel.read(recording, channel, rate, lsb)
     as_pn, traced = as_ is Site.PN, figure is not None
     settings = chip.detection.pn if as_pn else chip.detection.io
@@ -67,6 +70,6 @@ def detect(
         return
     console.print(
         f"{model.value}: {at.size} events in {facts['duration_s']:.3f} s, {facts['rate_hz']:.3f} Hz"
-        f"{describe_labels(facts)}; written to {out}",
+        f"{describe_labels(facts)}{describe_held(facts)}; written to {out}",
         highlight=False,
     )

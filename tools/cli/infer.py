@@ -13,6 +13,7 @@ from .options import (
     DEFAULT_SIMULATOR,
     ConfigOption,
     JsonOption,
+    OverwriteOption,
     SchedulerOption,
     SimulatorOption,
     TlsCaOption,
@@ -97,12 +98,15 @@ def infer(
     tls_ca: TlsCaOption = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find configurations with a wanted behaviour, or those that explain what was seen."""
     from ..infer.question import Question
-    from ..infer.run import Checks, run_inference
+    from ..infer.run import FILES, Checks, run_inference
+    from ..infer.store import ASKED
     from ..infer.text import print_report
+    from ..outputs import Run, claimed
 
     check_scheduler(scheduler, workers, tls_ca, tls_cert, tls_key)
     given = {"paired": paired, "cs_alone": cs_alone, "unpaired": unpaired}
@@ -120,15 +124,18 @@ def infer(
         sessions=sessions,
         seed=seed,
     )
-    report = run_inference(
-        question.request(),
-        out,
-        checks,
-        simulator=chosen_simulator(simulator) if rtl else None,
-        scheduler=scheduler,
-        workers=workers,
-        status=errors,
-    )
+    request, chosen = question.request(), chosen_simulator(simulator) if rtl else None
+    inputs = [config, *(seen or ())]
+    with claimed(out, Run("infer", FILES), inputs=inputs, overwrite=overwrite, resumes=ASKED):
+        report = run_inference(
+            request,
+            out,
+            checks,
+            simulator=chosen,
+            scheduler=scheduler,
+            workers=workers,
+            status=errors,
+        )
     if as_json:
         print(json.dumps(report, indent=2))
     else:

@@ -11,6 +11,7 @@ import typer
 from .options import (
     ConfigOption,
     JsonOption,
+    OverwriteOption,
     SchedulerOption,
     TlsCaOption,
     TlsCertOption,
@@ -23,6 +24,9 @@ from .options import (
 )
 
 __all__ = ["infer_compare"]
+
+_FILES = ("report.json", "regions.png", "energy.png", "sensitivity.png", "pathologies.png")
+_PARTS = "parts"
 
 
 def infer_compare(
@@ -49,6 +53,7 @@ def infer_compare(
     tls_ca: TlsCaOption = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Variants and pathologies of the circuit: where each behaves, how far, what tells it, at what energy."""
@@ -57,18 +62,20 @@ def infer_compare(
     from ..infer_compare.report import report
     from ..infer_compare.study import compare_circuits
     from ..infer_compare.text import print_comparison
-    from ..report.output import make_folder, write_json
+    from ..outputs import Run, claimed
+    from ..report.output import write_json
 
     check_scheduler(scheduler, workers, tls_ca, tls_cert, tls_key)
     asked = Question(circuits, want or [], limits or [], draws, sessions, seed).asked(load_config(config))
-    make_folder(out)
-    found = compare_circuits(asked, out, scheduler=scheduler, workers=workers, status=errors)
-    numbers = report(found)
-    write_json(out / "report.json", numbers)
-    draw_regions(found, out / "regions.png")
-    draw_energy(found, out / "energy.png")
-    draw_sensitivity(found, out / "sensitivity.png")
-    draw_pathologies(found, out / "pathologies.png")
+    run = Run("infer-compare", _FILES)
+    with claimed(out, run, inputs=[config], overwrite=overwrite, resumes=_PARTS):
+        found = compare_circuits(asked, out, scheduler=scheduler, workers=workers, status=errors)
+        numbers = report(found)
+        write_json(out / "report.json", numbers)
+        draw_regions(found, out / "regions.png")
+        draw_energy(found, out / "energy.png")
+        draw_sensitivity(found, out / "sensitivity.png")
+        draw_pathologies(found, out / "pathologies.png")
     if as_json:
         print(json.dumps(numbers, indent=2))
     else:

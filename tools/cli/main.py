@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+import tempfile
+import traceback
 import warnings
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
+from ..text import printable, with_any_letters
 from .build import build
 from .calibrate import calibrate
 from .cfpc import cfpc_app
@@ -21,6 +26,7 @@ from .infer_compare import infer_compare
 from .reproduce import reproduce
 from .run import run
 from .session import session
+from .signals import Ending
 from .sim import sim
 from .sweep import sweep
 from .verilog import verilog
@@ -40,32 +46,58 @@ app.add_typer(cfpc_app, name="cfpc")
 app.add_typer(host_app, name="host")
 
 _INTERRUPTED = 130
-"""Exit status of what was ended by Ctrl-C, as of a shell."""
+"""What typer returns where it has met a KeyboardInterrupt."""
+_LONGEST = 2000
+"""Characters of a message: a name or a number that was given may be as long as anybody likes."""
+_debug = False
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show where an unexpected error comes from, whole.")
+    ] = False,
+) -> None:
+    """Before the verb: what holds for all of them."""
+    global _debug
+    _debug = debug
 
 
 def main() -> None:
-    """Entry point: 0 on success, 1 where something was found to be wrong, 2 for a user's mistake."""
+    """Entry point: 0 on success, 1 where something was found to be wrong, 2 for a user's mistake.
+
+    128 and the number of the signal that has ended it.
+    """
+    global _debug
+    _debug = False
     warnings.showwarning = _show_warning
-    try:
-        status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
-        if status == _INTERRUPTED:  # typer has met the KeyboardInterrupt
-            _complain("interrupted", status)
-    except (KeyboardInterrupt, typer.Abort):
-        status = _complain("interrupted", _INTERRUPTED)
-    except Exception as error:
-        # Typer's own complaints are about arguments.
-        describe = getattr(error, "format_message", None)
-        status = _complain(describe(), 2) if describe else _status_of(error)
+    with_any_letters()
+    with Ending() as ending:
+        try:
+            status = app(args=sys.argv[1:] or ["--help"], standalone_mode=False)
+            if status == _INTERRUPTED:
+                status = _interrupted(ending)
+        except (KeyboardInterrupt, typer.Abort):
+            status = _interrupted(ending)
+        except Exception as error:
+            # Typer's own complaints are about arguments.
+            describe = getattr(error, "format_message", None)
+            status = _complain(describe(), 2) if describe else _status_of(error)
     sys.exit(status or 0)
 
 
+def _interrupted(ending: Ending) -> int:
+    ending.clean()
+    return _complain("interrupted", ending.status)
+
+
 def _status_of(error: Exception) -> int:
-    """Complain, if an error is one of those that a verb may end with; else it is a defect and goes on."""
+    """Complain in a line: of what a verb may end with, of the operating system, of a defect."""
     from ...gateware.toolchain import ToolError
     from ...golden_model.calibration.goals import CalibrationError
     from ...golden_model.config import ConfigError
     from ...golden_model.files import FileError
-    from ...sim.build.simulators import BenchFailure
+    from ...sim.failure import BenchFailure
     from ..errors import UserError
     from ..host.link import LinkError
 
@@ -73,11 +105,38 @@ def _status_of(error: Exception) -> int:
         return _complain(str(error), 2)
     if isinstance(error, BenchFailure | LinkError | ToolError):
         return _complain(str(error), 1)
-    raise error
+    if _debug:
+        traceback.print_exception(error)
+    return _complain(_unexpected(error), 1)
+
+
+def _unexpected(error: Exception) -> str:
+    """What nobody has foreseen, in a line: what happened, to which file, where."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if _PACKAGE in Path(frame.filename).parents] or frames
+    where = f"{frames[-1].name}, in {Path(ours[-1].filename).name} line {ours[-1].lineno}"
+    hint = "" if _debug else "; microzone --debug VERB ... shows all"
+    if isinstance(error, OSError):
+        paths = " and ".join(str(path) for path in (error.filename, error.filename2) if path is not None)
+        what = f"{paths}: {error.strerror or error}" if paths else str(error.strerror or error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            what += f" (temporary files are in {tempfile.gettempdir()}; TMPDIR sets another folder)"
+        return f"{what} ({where}{hint})"
+    if isinstance(error, MemoryError):
+        return f"not enough memory: {str(error) or type(error).__name__} ({where}{hint})"
+    if isinstance(error, RecursionError):
+        return f"nested too deep ({where}{hint})"
+    return f"unexpected: {type(error).__name__}: {error} ({where}{hint})"
+
+
+_PACKAGE = Path(__file__).resolve().parents[2]
 
 
 def _complain(message: str, status: int) -> int:
-    print("error:", " ".join(message.split()), file=sys.stderr)
+    line = " ".join(message.split())
+    if len(line) > _LONGEST:
+        line = f"{line[: _LONGEST // 2]} ... {line[-_LONGEST // 2 :]}"
+    print("error:", printable(line), file=sys.stderr)
     return status
 
 
@@ -85,7 +144,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__
     from ...golden_model.representable import PrecisionWarning
 
     if issubclass(category, PrecisionWarning):
-        print("warning:", message, file=sys.stderr)
+        print("warning:", printable(str(message)), file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
+
+from ..text import PlainConsole
 
 if TYPE_CHECKING:
     from ...golden_model.config import ChipConfig
@@ -21,10 +22,14 @@ __all__ = [
     "BENCH_NAMES",
     "BLOCK_NAMES",
     "DEFAULT_SIMULATOR",
+    "MOST_BAUD",
+    "MOST_SEED",
+    "MOST_TRIALS",
     "BaudOption",
     "ConfigOption",
     "JsonOption",
     "Model",
+    "OverwriteOption",
     "PortOption",
     "SchedulerOption",
     "SimulatorName",
@@ -41,8 +46,10 @@ __all__ = [
     "load_config",
 ]
 
-console = Console(soft_wrap=True)
-errors = Console(stderr=True, soft_wrap=True)
+MOST_TRIALS, MOST_SEED, MOST_BAUD = 100_000, 2**32 - 1, 100_000_000
+"""Largest numbers on the command line: of a kind of trial, of a seed, of bits a second."""
+console = PlainConsole()
+errors = PlainConsole(stderr=True)
 
 
 class Model(StrEnum):
@@ -72,6 +79,9 @@ ConfigOption = Annotated[
     Path | None, typer.Option("--config", help="Configuration (TOML); else the default.")
 ]
 SimulatorOption = Annotated[SimulatorName, typer.Option("--simulator", help="Where the gateware runs.")]
+OverwriteOption = Annotated[
+    bool, typer.Option("--overwrite", help="Take the place of another run whose files are there.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")]
 SchedulerOption = Annotated[
     str | None, typer.Option("--scheduler", help="Dask scheduler, tls://HOST:8786; else this machine.")
@@ -87,12 +97,16 @@ TlsKeyOption = Annotated[
 ]
 WorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", min=0, help="Processes on this machine; else one a core; 0: none but this."),
+    typer.Option(
+        "--workers", min=0, max=1024, help="Processes on this machine; else one a core; 0: none but this."
+    ),
 ]
 PortOption = Annotated[
     str | None, typer.Option("--port", help="Serial port; else the only USB one that there is.")
 ]
-BaudOption = Annotated[int, typer.Option("--baud", min=9600, help="Bits a second of the serial port.")]
+BaudOption = Annotated[
+    int, typer.Option("--baud", min=9600, max=MOST_BAUD, help="Bits a second of the serial port.")
+]
 DEFAULT_SIMULATOR = SimulatorName.VERILATOR
 BENCH_NAMES = ("microcircuit", "recalibration", "amplifier", "detection", "stimulation", "link", "cfpc")
 """Keys of ``sim.blocks.BENCHES``."""

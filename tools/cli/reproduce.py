@@ -10,8 +10,10 @@ import typer
 
 from .options import (
     DEFAULT_SIMULATOR,
+    MOST_SEED,
     ConfigOption,
     JsonOption,
+    OverwriteOption,
     SchedulerOption,
     SimulatorOption,
     TlsCaOption,
@@ -29,6 +31,7 @@ __all__ = ["reproduce"]
 
 
 def reproduce(
+    context: typer.Context,
     figures: Annotated[
         list[str],
         typer.Argument(
@@ -48,7 +51,10 @@ def reproduce(
         ),
     ] = None,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the session that is shown, and of the first of many.")
+        int,
+        typer.Option(
+            min=0, max=MOST_SEED, help="Seed of the session that is shown, and of the first of many."
+        ),
     ] = 1,
     config: ConfigOption = None,
     simulator: SimulatorOption = DEFAULT_SIMULATOR,
@@ -60,11 +66,13 @@ def reproduce(
     tls_ca: TlsCaOption = None,
     tls_cert: TlsCertOption = None,
     tls_key: TlsKeyOption = None,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Reproduce figures of the papers: picture, numbers, and its statements on float, fixed and RTL."""
     from ..cluster import cluster
-    from ..reproduce.command import WITH_RTL, chosen_figures
+    from ..outputs import Run, claimed
+    from ..reproduce.command import INDEX, WITH_RTL, chosen_figures, files_of
     from ..reproduce.command import reproduce as run
     from ..reproduce.setting import Setting
 
@@ -72,7 +80,12 @@ def reproduce(
     names, chip = chosen_figures(figures, where), load_config(config)
     needed = rtl and any(name in WITH_RTL for name in names)
     check_scheduler(scheduler, workers, tls_ca, tls_cert, tls_key)
-    with cluster(scheduler, workers) as workforce:
+    made = Run.of(context, out, (), without=("figures",))
+    # Each figure is a run of its own, so that a folder may hold figures of several commands.
+    runs = [Run(f"{made.command} {name}", files_of(name), made.arguments) for name in names]
+    if len(names) > 1:
+        runs.append(Run(made.command, (INDEX,)))
+    with claimed(out, *runs, inputs=[config], overwrite=overwrite), cluster(scheduler, workers) as workforce:
         simulated = chosen_simulator(simulator) if needed else None
         setting = Setting(chip, seed, sessions, simulated, workforce, errors)
         report = run(names, setting, out, where)

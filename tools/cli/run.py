@@ -13,6 +13,7 @@ from .options import (
     ConfigOption,
     JsonOption,
     Model,
+    OverwriteOption,
     SimulatorOption,
     chosen_simulator,
     console,
@@ -29,15 +30,17 @@ def run(
     model: Annotated[Model, typer.Option(help="Which model.")] = Model.FIXED,
     config: ConfigOption = None,
     simulator: SimulatorOption = DEFAULT_SIMULATOR,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Run one model on one events file."""
     from ...golden_model.events import Events
     from ..models import run_model
-    from ..report.output import check_files, progress_bar
+    from ..outputs import check_files
+    from ..report.output import progress_bar
 
     session, chip = Events.load(events), load_config(config)
-    check_files([events, config], [out])
+    check_files([events, config], [out], overwrite=overwrite)
     with progress_bar(model.value, session.n_steps, errors) as advance:
         chosen = chosen_simulator(simulator) if model is Model.RTL else None
         result = run_model(model.value, session, chip, simulator=chosen, progress=advance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,8 @@ import typer
 from .options import (
     BENCH_NAMES,
     DEFAULT_SIMULATOR,
+    MOST_SEED,
+    OverwriteOption,
     SimulatorOption,
     chosen_simulator,
     console,
@@ -17,6 +20,10 @@ from .options import (
 )
 
 __all__ = ["sim"]
+
+_MOST_STEPS, _MOST_ENTRIES = 1_000_000, 16_000_000
+"""Of a scenario: steps, and steps times channels, all of whose signals are kept."""
+_WAVES = ("*.vcd", "*.gtkw")
 
 
 def sim(
@@ -31,15 +38,18 @@ def sim(
     config: Annotated[
         str | None, typer.Option(help="Which of the benches' configurations; else the block's own.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the stimuli.")] = 1,
-    steps: Annotated[int, typer.Option(min=20, help="Length of each scenario.")] = 1500,
+    seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the stimuli.")] = 1,
+    steps: Annotated[int, typer.Option(min=20, max=_MOST_STEPS, help="Length of each scenario.")] = 1500,
     netlist: Annotated[
         str | None, typer.Option(help="After synthesis: ice40 or ecp5; microcircuit: bitstream, read back.")
     ] = None,
     waves: Annotated[
         bool, typer.Option("--waves", help="Record VCD, and of the microcircuit GTKWave save files.")
     ] = False,
-    out: Annotated[Path, typer.Option(help="Folder for the waves.")] = Path("waves"),
+    out: Annotated[
+        Path | None, typer.Option(help="With --waves: folder for them, else waves.", show_default=False)
+    ] = None,
+    overwrite: OverwriteOption = False,
     listed: Annotated[
         bool, typer.Option("--list", help="List the blocks, and what each takes, its default first.")
     ] = False,
@@ -49,13 +59,18 @@ def sim(
     from ...sim.blocks import BENCHES
     from ...sim.build.simulators import CocotbSimulator
     from ..errors import UserError
-    from ..report.output import make_folder
+    from ..outputs import Run, claimed
+    from ..text import tinted
 
+    if block not in BENCHES:
+        raise UserError(f"block {block!r}: choose from {', '.join(BENCHES)}")
+    if out is not None and not waves:
+        raise UserError("--out: a folder for waves, only with --waves")
+    if steps * (channels or 1) > _MOST_ENTRIES:
+        raise UserError(f"--steps {steps} of --channels {channels}: limit is {_MOST_ENTRIES} in all")
     if listed:
         console.print(_list(), highlight=False)
         return
-    if block not in BENCHES:
-        raise UserError(f"block {block!r}: choose from {', '.join(BENCHES)}")
     bench, chosen = BENCHES[block], chosen_simulator(simulator)
     try:
         bench.check(chosen, config_name=config, channels=channels, netlist=netlist, waves=waves)
@@ -63,9 +78,11 @@ def sim(
         raise UserError(str(error)) from None
     if waves and not isinstance(chosen, CocotbSimulator):
         raise UserError(f"--waves: {chosen.name} records none, take another simulator")
-    if waves:
-        make_folder(out)
-    with errors.status(f"{chosen.name}: building and running"):
+    folder = out or Path("waves")
+    with ExitStack() as stack:
+        if waves:
+            stack.enter_context(claimed(folder, Run("sim", _WAVES), overwrite=overwrite))
+        stack.enter_context(errors.status(f"{chosen.name}: building and running"))
         bench.run(
             chosen,
             config_name=config,
@@ -73,12 +90,12 @@ def sim(
             seed=seed,
             steps=steps,
             netlist=netlist,  # type: ignore[arg-type]  # one of `netlists`: `check` has looked
-            waves=out if waves else None,
-            report=lambda line: console.print(f"[green]passed[/] {line}", highlight=False),
+            waves=folder if waves else None,
+            report=lambda line: console.print(tinted("passed", "green", f" {line}")),
         )
     if waves:
-        made = sorted(out.glob("*.gtkw")) or sorted(out.glob("*.vcd"))
-        console.print(f"waves in {out}: open with gtkwave {made[0]}", highlight=False)
+        made = sorted(folder.glob("*.gtkw")) or sorted(folder.glob("*.vcd"))
+        console.print(f"waves in {folder}: open with gtkwave {made[0]}", highlight=False)
 
 
 def _list() -> str:

@@ -10,6 +10,7 @@ import typer
 from .options import (
     BLOCK_NAMES,
     ConfigOption,
+    OverwriteOption,
     console,
     errors,
 )
@@ -29,13 +30,14 @@ def verilog(
     whole_chip: Annotated[bool, typer.Option("--chip", help="The same as the block `chip`.")] = False,
     cfpc: Annotated[bool, typer.Option("--cfpc", help="The same as the block `cfpc`.")] = False,
     config: ConfigOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write a block as SystemVerilog, by default the core of the microcircuit."""
     from ...gateware.blocks import BLOCKS
     from ...golden_model.files import atomic_write
     from ...sim.build.kept_verilog import kept_verilog
     from ..errors import UserError
-    from ..report.output import check_files
+    from ..outputs import check_files
 
     named = [name for name, given in (("--chip", whole_chip), ("--cfpc", cfpc)) if given]
     named = ([block] if block is not None else []) + named
@@ -49,7 +51,7 @@ def verilog(
     if channels is not None and chosen.counted is not None:
         raise UserError(f"--channels and {asked}: {chosen.counted}")
     configured, count = chosen.config(config), channels or 1
-    check_files([config], [out])
+    check_files([config], [out], overwrite=overwrite)
     with errors.status("writing"):
         text = kept_verilog(lambda: chosen.component(configured, count), chosen.module)
     with atomic_write(out) as file:

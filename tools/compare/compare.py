@@ -20,13 +20,20 @@ from ...sim.replay.replay import replay_design
 from ..models import CONSTANT, MODELS, Comparison, run_model
 from ..report.figures import draw_session
 from ..report.output import make_folder, progress_bar, write_json
+from ..text import tinted
 from .precision_figure import draw_precision
 from .precision_text import Finding, find_detection_faults, find_faults
 from .recorded_events import RecordedEvents
 from .report import write_report
 from .tables import Columns, behaviour_table, short_range_table
 
-__all__ = ["compare_models"]
+__all__ = ["FILES", "compare_models"]
+
+FILES = (
+    "report.html", "report.json", "figure.png", "precision.png", "events.npz", "config.toml",
+    *(f"{name}.npz" for name in (*MODELS, CONSTANT)),
+)  # fmt: skip
+"""What :func:`compare_models` writes."""
 
 
 def compare_models(
@@ -112,7 +119,7 @@ def compare_models(
         faults += find_detection_faults(recorded.precision)
     for fault in faults:
         colour = "green" if fault.good else "yellow"
-        console.print(f"[bold {colour}]{fault.title}[/]: {fault.text}", highlight=False)
+        console.print(tinted(fault.title, f"bold {colour}", f": {fault.text}"))
     verdict = _print_verdict(comparison, report, console)
     short = "RTL = fixed in every step" if report["bit_accurate"] else "RTL DIFFERS FROM FIXED"
     draw_session(comparison, out / "figure.png", f"{title}: {short}")
@@ -166,5 +173,5 @@ def _print_verdict(comparison: Comparison, report: Mapping[str, Any], console: C
     else:
         verdict = Finding("NOT BIT-ACCURATE", False, report["first_difference"])
     colour = "green" if verdict.good else "red"
-    console.print(f"[bold {colour}]{verdict.title}[/]: {verdict.text}", highlight=False)
+    console.print(tinted(verdict.title, f"bold {colour}", f": {verdict.text}"))
     return verdict

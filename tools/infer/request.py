@@ -132,7 +132,8 @@ class Seen:
 
 def read_seen(events_path: Path, result_path: Path) -> Seen:
     """From the files of ``microzone run`` or ``host record``; FileError if they do not fit."""
-    events, result = Events.load(events_path), Result.load(result_path)
+    events = Events.load(events_path)
+    result = Result.load(result_path, n_steps=events.n_steps)
     if result.w.size != events.n_steps:
         raise FileError(f"{result_path}: w: has {result.w.size} steps, {events_path} has {events.n_steps}")
     try:

@@ -19,11 +19,16 @@ from .checks import check_rtl, choose, simulate_afresh, write_samples
 from .methods import answer
 from .picture import draw_behaviour, draw_pairs
 from .request import Request
-from .store import Simulations
+from .store import ASKED, Simulations
 from .summary import summary
 from .words import narrowest, widths
 
-__all__ = ["Checks", "run_inference"]
+__all__ = ["FILES", "Checks", "run_inference"]
+
+FILES = (
+    ASKED, "posterior.npz", "posterior.pt", "report.json", "pairs.png", "behaviour.png", "sample-*.toml"
+)  # fmt: skip
+"""What :func:`run_inference` writes beside ``parts/``."""
 
 _CONDITIONS = 3
 """Samples that word lengths have to hold with."""

@@ -22,7 +22,7 @@ from .parts import Pieces
 from .request import Request
 from .work import simulate_part
 
-__all__ = ["DRAWN", "FRESH", "RATED", "REFINED", "RTL", "WORDS", "Simulations"]
+__all__ = ["ASKED", "DRAWN", "FRESH", "RATED", "REFINED", "RTL", "WORDS", "Simulations"]
 
 Reals = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -33,7 +33,8 @@ _SESSIONS, _DRAWS = 10**4, 10**7
 """More than there are."""
 _CHUNK = 250
 """Draws that are the same however many there are in all."""
-_ASKED = "infer.json"
+ASKED = "infer.json"
+"""By which a folder is known as an inference's: what was asked for."""
 
 
 class Simulations:
@@ -73,7 +74,7 @@ class Simulations:
             "seed": request.seed,
             "config": request.config.model_dump(mode="json"),
         }
-        record = Record(folder / _ASKED, asked, "simulations of something else")
+        record = Record(folder / ASKED, asked, "simulations of something else")
         for part in (folder, folder / "parts"):
             make_folder(part)
         if outdated := record.computed_from("simulations", provenance(simulate_part)):

@@ -7,6 +7,9 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
+
+from ..text import tinted
 
 __all__ = ["print_report"]
 
@@ -44,7 +47,7 @@ def print_report(report: dict[str, Any], out: Path, console: Console) -> None:
     if "rtl" in report:
         _print_rtl(report["rtl"], console)
     for warning in report["warnings"]:
-        console.print(f"[yellow]warning[/]: {warning}", highlight=False)
+        console.print(tinted("warning", "yellow", f": {warning}"))
     console.print(
         f"configurations: {out}/sample-*.toml   samples: {out / 'posterior.npz'}   "
         f"pictures: {out}/*.png   numbers: {out / 'report.json'}",
@@ -62,11 +65,14 @@ def _print_method(report: dict[str, Any], console: Console) -> None:
     if report["method"] == "npe":
         gates = report["gates"]
         smallest = min(gates["sbc"].values())
-        verdict = "[green]gates passed[/]" if report["gates_passed"] else "[red]gates NOT passed[/]"
+        passed = report["gates_passed"]
         console.print(
-            f"npe: {verdict}: truth within the 90 % region in {gates['covered']} of {gates['held_out']}, "
-            f"SBC p at least {smallest:.2g}, TARP p {gates['tarp']:.2g}",
-            highlight=False,
+            Text.assemble(
+                "npe: ",
+                ("gates passed", "green") if passed else ("gates NOT passed", "red"),
+                f": truth within the 90 % region in {gates['covered']} of {gates['held_out']}, "
+                f"SBC p at least {smallest:.2g}, TARP p {gates['tarp']:.2g}",
+            )
         )
         return
     facts = f"entropy {report['entropy']:.2f} nats, {report['entropy_uniform']:.2f} of the whole box"
@@ -95,21 +101,26 @@ def _print_behaviour(report: dict[str, Any], console: Console) -> None:
     for name, found in report["behaviour"].items():
         spread = "" if found["wanted_spread"] is None else f" ± {found['wanted_spread']:g}"
         last = f"{found['tail_probability']:.0%}" if seen else f"{found['rms_about_wanted']:.3g}"
-        verdict = "[green]within[/]" if found["within"] else "[red]off[/]"
+        verdict = tinted("within", "green") if found["within"] else tinted("off", "red")
         table.add_row(
             name, f"{found['wanted']:.3g}{spread}", f"{found['mean']:.3g} ± {found['standard_error']:.2g}",
             last, verdict,
         )  # fmt: skip
     console.print(table)
     if report["behaviour_refused"]:
-        console.print(f"[red]{report['behaviour_refused']} samples are refused by the formats[/]")
+        console.print(tinted(f"{report['behaviour_refused']} samples are refused by the formats", "red"))
 
 
 def _print_rtl(found: dict[str, Any], console: Console) -> None:
-    same = "[green]BIT-ACCURATE[/]" if found["bit_accurate"] else f"[red]{found['first_difference']}[/]"
-    shows = "[green]shows the behaviour[/]" if found["shows"] else "[red]does NOT show the behaviour[/]"
+    same = ("BIT-ACCURATE", "green") if found["bit_accurate"] else (str(found["first_difference"]), "red")
+    shows = ("shows the behaviour", "green") if found["shows"] else ("does NOT show the behaviour", "red")
     values = ", ".join(f"{name} {value:.3g}" for name, value in found["statistics"].items())
     console.print(
-        f"{found['file']} on RTL: {same} with fixed in {found['steps']} steps, {shows}: {values}",
-        highlight=False,
+        Text.assemble(
+            f"{found['file']} on RTL: ",
+            same,
+            f" with fixed in {found['steps']} steps, ",
+            shows,
+            f": {values}",
+        )
     )

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from ...golden_model.inference.circuits import HEALTHY
 from ...golden_model.inference.separation import Separation
+from ..text import tinted
 from .study import Asked, Comparison, Found
 
 __all__ = ["print_comparison"]
@@ -33,13 +34,14 @@ def print_comparison(asked: Asked, comparison: Comparison, console: Console) -> 
     if told.row_count:
         console.print(told)
     if not comparison.found[HEALTHY.name].region.count:
-        console.print(
-            "[yellow]warning[/]: no draw of the chip behaves; widen --want or --limits", highlight=False
-        )
+        console.print(tinted("warning", "yellow", ": no draw of the chip behaves; widen --want or --limits"))
     colour = "green" if comparison.equal == comparison.checked else "red"
     console.print(
-        f"[{colour}]event by event = step by step[/] in {comparison.equal} of {comparison.checked} draws",
-        highlight=False,
+        tinted(
+            "event by event = step by step",
+            colour,
+            f" in {comparison.equal} of {comparison.checked} draws",
+        )
     )
     wanted = ", ".join(f"{name} {low:g} to {high:g}" for name, (low, high) in asked.wanted.items())
     console.print(

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from ...golden_model.calibration.thresholds import Roc, Selection
@@ -22,6 +23,7 @@ from ...golden_model.experiment.protocol import BLOCK, PRE_US_S, Trial
 from ...golden_model.files import atomic_write
 from ...golden_model.recalibration import Status
 from ..models import CONSTANT, LABELS, Comparison
+from ..text import printable
 
 __all__ = [
     "MODEL_STYLE",
@@ -324,7 +326,11 @@ def _draw_course(axes: Axes, comparison: Comparison) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all."""
+    """Write a figure as PNG, whole or not at all; names in its texts are drawn as they are, no formulas."""
     FigureCanvasAgg(figure)
+    for text in figure.findobj(Text):
+        if text.get_text():  # those of ticks are not there yet: they may be powers of ten
+            text.set_parse_math(False)
+            text.set_text(printable(text.get_text(), lines=True))
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=110)

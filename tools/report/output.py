@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -15,21 +15,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from ...golden_model.files import FileError, atomic_write, check_target
+from ...golden_model.files import FileError, atomic_write
 
-__all__ = ["as_json", "check_files", "make_folder", "progress_bar", "write_json"]
-
-
-def check_files(inputs: Iterable[Path | None], outputs: Iterable[Path | None]) -> None:
-    """FileError if an output cannot be written, is an input, or is named twice; before any work."""
-    taken = {path.resolve() for path in inputs if path is not None}
-    for path in outputs:
-        if path is None:
-            continue
-        check_target(path)
-        if path.resolve() in taken:
-            raise FileError(f"{path}: named twice, as one of the files to read or to write")
-        taken.add(path.resolve())
+__all__ = ["as_json", "make_folder", "progress_bar", "write_json"]
 
 
 def make_folder(path: Path) -> None:
@@ -53,7 +41,7 @@ def progress_bar(
 ) -> Iterator[Callable[[int], None]]:
     """A progress bar over `total` steps; yields the function that moves it. With `unit` it counts too."""
     columns: list[ProgressColumn] = [
-        TextColumn("{task.description:>6}"),
+        TextColumn("{task.description:>6}", markup=False),
         BarColumn(40),
         TextColumn("{task.percentage:3.0f} %"),
     ]

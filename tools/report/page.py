@@ -7,9 +7,11 @@ so that a page that would need one is visibly broken.
 from __future__ import annotations
 
 import base64
+import html
 from collections.abc import Iterable, Sequence
-from html import escape
 from pathlib import Path
+
+from ..text import printable
 
 __all__ = ["details", "facts", "page", "paragraph", "picture", "section", "table", "verdicts"]
 
@@ -50,6 +52,11 @@ dt { color: var(--dim); } dd { margin: 0; overflow-wrap: anywhere; }
 summary { cursor: pointer; margin: 1rem 0; }
 """
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+
+
+def escape(text: str) -> str:
+    """A text as HTML has it, and nothing in it taken for a tag or a control character."""
+    return html.escape(printable(text, lines=True))
 
 
 def page(title: str, subtitle: str, parts: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from rich.text import Text
 from ...golden_model.files import atomic_write, check_target
 from ..errors import UserError, lacking_inference
 from ..report.output import make_folder, write_json
+from ..text import printable, tinted
 from .biohybrid import figure_11, figure_12, figure_13
 from .cfpc import cfpc_3, cfpc_4
 from .detectors import figure_9
@@ -27,7 +28,7 @@ from .stability import figure_4, figure_5, savings
 from .statements import MODELS, Reproduction, plain
 from .unpaired import figure_15, figure_16
 
-__all__ = ["FIGURES", "WITH_INFERENCE", "WITH_RTL", "chosen_figures", "reproduce"]
+__all__ = ["FIGURES", "INDEX", "WITH_INFERENCE", "WITH_RTL", "chosen_figures", "files_of", "reproduce"]
 
 FIGURES: Mapping[str, Callable[[Setting], Reproduction]] = {
     "4": figure_4,
@@ -53,7 +54,15 @@ WITH_RTL = ("4", "5", "11", "12", "13", "14", "cfpc-3", "cfpc-4")
 """Figures of single sessions, and of CFPC, which run on the gateware too."""
 WITH_INFERENCE = ("dsn-2", "dsn-go-no-go")
 """Figures that need the extra `inference`."""
+INDEX = "index.md"
+"""A page over all figures of a command."""
 _ALL = "all"
+
+
+def files_of(name: str) -> tuple[str, ...]:
+    """What a figure is written to."""
+    stem = name if name == "savings" else f"figure-{name}"
+    return tuple(f"{stem}.{kind}" for kind in ("png", "json", "md"))
 
 
 def chosen_figures(names: Sequence[str], console: Console | None = None) -> list[str]:
@@ -107,7 +116,7 @@ def reproduce(names: Sequence[str], setting: Setting, out: Path, console: Consol
         If the folder cannot be written; before any work.
     """
     make_folder(out)
-    check_target(out / "index.md")
+    check_target(out / INDEX)
     done: list[Reproduction] = []
     facts: list[dict[str, Any]] = []
     for name in names:
@@ -122,14 +131,15 @@ def reproduce(names: Sequence[str], setting: Setting, out: Path, console: Consol
         done.append(reproduction)
         _print(reproduction, console)
     if len(done) > 1:
-        _write(out / "index.md", _index(done))
+        _write(out / INDEX, _index(done))
     total, hold = (sum(counts) for counts in zip(*map(_count, done), strict=True))
     if total == hold:
-        verdict = f"[bold green]all {total} statements hold[/]"
+        verdict = tinted(f"all {total} statements hold", "bold green")
     else:
         do_not = "does not" if total - hold == 1 else "do not"
-        verdict = f"{hold} of {total} statements hold, [bold yellow]{total - hold} {do_not}[/]"
-    console.print(f"{verdict}; figures, numbers and tables in {out}", highlight=False)
+        verdict = Text(f"{hold} of {total} statements hold, ")
+        verdict.append(f"{total - hold} {do_not}", style="bold yellow")
+    console.print(verdict.append(f"; figures, numbers and tables in {printable(str(out))}"))
     return {"statements": total, "hold": hold, "figures": facts}
 
 

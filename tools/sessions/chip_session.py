@@ -25,9 +25,12 @@ from ...sim.loop.closed_loop import ChipModel, run_closed_loop
 from ..models import Comparison, behaviour, fixed_recalibrations, float_recalibrations
 from ..report.figures import draw_session
 from ..report.output import make_folder, progress_bar, write_json
+from ..text import tinted
 
-__all__ = ["ChipSession", "ElectrodeRecording", "run_session"]
+__all__ = ["FILES", "ChipSession", "ElectrodeRecording", "run_session"]
 
+FILES = ("session.png", "report.json", "events.npz", "result.npz", "config.toml")
+"""What :func:`run_session` writes."""
 _MATCH_S = (-0.001, 0.02)
 """A detection from 1 ms before to 20 ms after the start of a true event is that event's."""
 _CIRCUIT = 0
@@ -266,10 +269,12 @@ def _print(report: dict[str, Any], session: ChipSession, console: Console) -> No
         record = session.record
         if report["bit_accurate"]:
             console.print(
-                f"[bold green]BIT-ACCURATE[/]: RTL equals fixed in w and CR at every one of "
-                f"{session.n_steps:,} steps, in {len(record.detections):,} detections and in "
-                f"{len(record.edges):,} edges of the pulses",
-                highlight=False,
+                tinted(
+                    "BIT-ACCURATE",
+                    "bold green",
+                    f": RTL equals fixed in w and CR at every one of {session.n_steps:,} steps, in "
+                    f"{len(record.detections):,} detections and in {len(record.edges):,} edges of the pulses",
+                )
             )
         else:
-            console.print(f"[bold red]NOT BIT-ACCURATE[/]: {report['first_difference']}", highlight=False)
+            console.print(tinted("NOT BIT-ACCURATE", "bold red", f": {report['first_difference']}"))

@@ -18,13 +18,16 @@ from ...golden_model.events import Events
 from ...golden_model.experiment.protocol import TRAINING, Protocol
 from ...golden_model.files import FileError
 from ...sim.build.simulators import Simulator
+from ..compare.compare import FILES as COMPARED
 from ..compare.compare import compare_models
 from ..compare.detect import RecordedChannel, describe_labels
 from ..models import paired_then_alone
 from ..report.output import make_folder
 
-__all__ = ["IO_DRIFT_HZ", "DemoSession", "IoRecording", "run_demo"]
+__all__ = ["FILES", "IO_DRIFT_HZ", "DemoSession", "IoRecording", "run_demo"]
 
+FILES = (*COMPARED, "training.npz")
+"""What :func:`run_demo` writes."""
 IO_DRIFT_HZ = (1.14, 1.74, 0.64)
 """Spontaneous IO rate at the start, at the end of the paired trials, and at the end: the paper's figure
 14."""

@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from ...golden_model.config import ChipConfig
 from ...golden_model.experiment.preparation import Preparation
 from ...golden_model.experiment.protocol import Protocol, Trial
-from ...golden_model.files import atomic_write
 from ...golden_model.stimulation import Stimulator
+from ..report.figures import save_figure
 
 __all__ = ["draw_preparation"]
 
@@ -117,9 +116,7 @@ def _draw(
         _trace(axes, 1000 * (time[near] - onset), trace[near], colour, "", limits)
         axes.set_title(title, fontsize=10)
     axes.set_xlabel("time (ms)")
-    FigureCanvasAgg(figure)
-    with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+    save_figure(figure, path)
 
 
 def _trace(axes: Axes, time: Any, volts: Any, colour: str, name: str, limits: tuple[float, float]) -> None:

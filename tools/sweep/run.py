@@ -21,12 +21,18 @@ from .markdown import as_markdown
 from .picture import draw_behaviour, draw_formats
 from .proposal import Candidate, Smallest, conditions, joined, smallest_formats
 from .spec import Point, Spec, with_settings
-from .store import Store, write_table
+from .store import SPEC, Store, write_table
 from .synthesis import Synthesis, synthesise, tool_versions
 from .table import Row, as_table
 from .work import parts, simulate
 
-__all__ = ["run_sweep"]
+__all__ = ["files_of", "run_sweep"]
+
+
+def files_of(spec: Spec) -> tuple[str, ...]:
+    """What :func:`run_sweep` writes beside ``parts/`` and ``synthesis/``."""
+    pictures = (f"{experiment.name}.png" for experiment in spec.experiment)
+    return (SPEC, "sweep.parquet", "report.json", "report.md", "proposal.toml", "formats.png", *pictures)
 
 
 def run_sweep(

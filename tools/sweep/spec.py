@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import tomllib
+import math
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
 from importlib.resources import files
-from pathlib import Path
 from typing import Annotated, Any, Self
 
 import pydantic
@@ -21,6 +20,8 @@ from ...golden_model.calibration.calibration import calibrate
 from ...golden_model.config import ChipConfig, ConfigError, PrecisionWarning
 from ...golden_model.events import MAX_STEPS
 from ...golden_model.experiment.protocol import TRAINING
+from ...golden_model.files import FileError
+from ...golden_model.inputs import parse_toml, read_toml
 from ..errors import UserError
 from .scenario import Scenario, Strict
 
@@ -33,11 +34,14 @@ _NO_FILE = "0" * 64
 _TRAINING_SEED = 1
 _PROTOCOL = "protocol"
 
+_MOST_POINTS, _MOST_SESSIONS = 10_000, 100_000_000
+"""Of a sweep: points in all, and sessions of all points together."""
+
 Setting = Any
 """What a swept field is set to: a number, a text such as ``UQ(0,24)``, or a list where the field is one."""
 
 
-Count = Annotated[int, Field(strict=True, ge=0)]
+Seed = Annotated[int, Field(strict=True, ge=0, le=10**9)]
 
 
 class Axis(Strict):
@@ -47,8 +51,8 @@ class Axis(Strict):
     list gives each its own where there are several.
     """
 
-    fields: tuple[str, ...] = Field(min_length=1)
-    values: tuple[Setting, ...] = Field(min_length=1)
+    fields: tuple[str, ...] = Field(min_length=1, max_length=64)
+    values: tuple[Setting, ...] = Field(min_length=1, max_length=_MOST_POINTS)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -66,7 +70,7 @@ class Axis(Strict):
         if len(self.fields) == 1 or not isinstance(value, list | tuple):
             return dict.fromkeys(self.fields, value)
         if len(value) != len(self.fields):
-            raise ValueError(f"values: {value!r} has {len(value)}, fields {len(self.fields)}")
+            raise ValueError(f"values: {_shown(value)} has {len(value)}, fields {len(self.fields)}")
         return dict(zip(self.fields, value, strict=True))
 
     @property
@@ -82,7 +86,7 @@ class Experiment(Strict):
     """
 
     name: str = Field(pattern="^[a-z0-9][a-z0-9-]*$")
-    axis: tuple[Axis, ...] = Field(min_length=1)
+    axis: tuple[Axis, ...] = Field(min_length=1, max_length=16)
     protocol: Scenario = Scenario()
     config: dict[str, dict[str, Any]] = Field(default_factory=dict)
     recalibrate: Annotated[bool, Field(strict=True)] = False
@@ -169,13 +173,22 @@ class Spec(Strict):
     experiment : tuple of Experiment
     """
 
-    sessions: Annotated[int, Field(strict=True, ge=2)] = 2500
-    seed: Count = 0
+    sessions: Annotated[int, Field(strict=True, ge=2, le=1_000_000)] = 2500
+    seed: Seed = 0
     margin_bits: Annotated[int, Field(strict=True, ge=0, le=16)] = 2
-    experiment: tuple[Experiment, ...] = Field(min_length=1)
+    experiment: tuple[Experiment, ...] = Field(min_length=1, max_length=1000)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        points = sum(
+            math.prod(len(axis.values) for axis in experiment.axis) for experiment in self.experiment
+        )
+        if points > _MOST_POINTS:
+            raise ValueError(f"experiment: {points} points in all, limit is {_MOST_POINTS}")
+        if points * self.sessions > _MOST_SESSIONS:
+            raise ValueError(
+                f"sessions = {self.sessions}: of {points} points, limit is {_MOST_SESSIONS} sessions in all"
+            )
         names = [experiment.name for experiment in self.experiment]
         for name in names:
             if names.count(name) > 1:
@@ -199,14 +212,11 @@ class Spec(Strict):
             One line that names file, field and limit.
         """
         try:
-            text = cls.built_in(source) if source in BUILT_IN else Path(source).read_text(encoding="utf-8")
-            fields = tomllib.loads(text) | {k: v for k, v in replaced.items() if v is not None}
+            given = parse_toml(cls.built_in(source)) if source in BUILT_IN else read_toml(source)
+            fields = given | {k: v for k, v in replaced.items() if v is not None}
             return cls.model_validate(fields)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise UserError(f"{source}: {reason}; built in are {', '.join(BUILT_IN)}") from None
-        except tomllib.TOMLDecodeError as error:
-            raise UserError(f"{source}: not TOML: {error}") from None
+        except FileError as error:
+            raise UserError(f"{error}; built in are {', '.join(BUILT_IN)}") from None
         except pydantic.ValidationError as error:
             first = error.errors(include_url=False)[0]
             field = ".".join(str(part) for part in first["loc"])
@@ -291,15 +301,20 @@ def _fields(section: str) -> dict[str, Any]:
     return dict(kind.model_fields) if isinstance(kind, type) and issubclass(kind, BaseModel) else {}
 
 
+def _shown(value: Setting) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
 def _check_setting(field: str, value: Setting) -> None:
     """ValueError if a field cannot take a value at all, whatever the formats."""
     section, _, name = field.partition(".")
     if section == "formats" and not isinstance(value, str):
-        raise ValueError(f"{field} = {value!r}: needs a format such as 'UQ(0,24)'")
+        raise ValueError(f"{field} = {_shown(value)}: needs a format such as 'UQ(0,24)'")
     info = _fields(section)[name]
     annotated: Any = Annotated[info.annotation, *info.metadata] if info.metadata else info.annotation
     try:
         pydantic.TypeAdapter(annotated).validate_python(value)
     except pydantic.ValidationError as error:
         message = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise ValueError(f"{field} = {value!r}: {message}") from None
+        raise ValueError(f"{field} = {_shown(value)}: {message}") from None

@@ -15,17 +15,19 @@ import pyarrow.parquet as pq
 
 from ...golden_model.config import ChipConfig
 from ...golden_model.files import FileError, atomic_write
+from ...golden_model.inputs import open_input, read_json
 from ...golden_model.provenance import Provenance, provenance
 from ..report.output import make_folder, write_json
 from .spec import Spec
 from .synthesis import Synthesis, synthesise
 from .work import Part, simulate
 
-__all__ = ["Record", "Store", "write_table"]
+__all__ = ["SPEC", "Record", "Store", "write_table"]
 
 Columns = Mapping[str, npt.NDArray[Any]]
 
-_SPEC = "sweep.json"
+SPEC = "sweep.json"
+"""By which a folder is known as a sweep's: what was asked for."""
 _POINT, _KEY = b"microzone.point", b"microzone.key"
 """In a part-file: whose sessions they are; that, and what they were computed from."""
 
@@ -66,7 +68,7 @@ class Store:
             "spec": json.loads(spec.model_dump_json(exclude={"margin_bits"})),  # decides no number
             "config": base.model_dump(mode="json"),
         }
-        self._record = Record(folder / _SPEC, asked, "another sweep")
+        self._record = Record(folder / SPEC, asked, "another sweep")
         for part in (folder, folder / "parts", folder / "synthesis"):
             make_folder(part)
         self._sessions_from = provenance(simulate)
@@ -102,9 +104,11 @@ class Store:
         if not path.exists():
             return None, ""
         try:
-            with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            with open_input(path) as source, pq.ParquetFile(source, page_checksum_verification=True) as file:
+                if file.metadata.num_rows != len(part.seeds):
+                    return None, f"{path}: not the sessions that its name says"
                 table = file.read()
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, FileError, pa.ArrowException) as error:
             return None, f"{path}: damaged ({' '.join(str(error).split())[:120]})"
         columns = {name: table.column(name).to_numpy() for name in table.column_names}
         written = table.schema.metadata or {}
@@ -135,12 +139,12 @@ class Store:
     def cost(self, job: Synthesis) -> dict[str, Any] | None:
         """The cost of a core, synthesised before by these sources and tools; None if it was not."""
         path = self._cost(job)
-        try:
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        if not path.exists():
             return None
-        except ValueError as error:
-            raise FileError(f"{path}: not JSON ({error}); remove it") from None
+        try:
+            found: dict[str, Any] = read_json(path)
+        except FileError as error:
+            raise FileError(f"{error}; remove it") from None
         return found if found.pop("key", None) == self._costs_from.key(job.key) else None
 
     def save_cost(self, job: Synthesis, cost: Mapping[str, Any]) -> None:
@@ -173,13 +177,15 @@ class Record:
     def __init__(self, path: Path, asked: Mapping[str, Any], other: str) -> None:
         self._path, self._asked = path, dict(asked)
         self._from: dict[str, Provenance] = {}
+        if not path.exists():
+            return
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before = read_json(path)
             kinds = before.pop("computed_from", {})
             self._from = {kind: Provenance(**facts) for kind, facts in kinds.items()}
-        except FileNotFoundError:
-            return
-        except (OSError, ValueError, TypeError, AttributeError) as error:
+        except FileError:
+            raise
+        except (ValueError, TypeError, AttributeError) as error:
             raise FileError(f"{path}: cannot be read ({error})") from None
         for field, then, now in _differences("", before, self._asked):
             raise FileError(

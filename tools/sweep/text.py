@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from ..text import tinted
 from .markdown import SHOWN, TOGETHER, lines, refusals
 from .table import Row
 
@@ -29,7 +30,7 @@ def print_rows(rows: Sequence[Row], console: Console) -> None:
         distance, *others = line.cells()
         colour = "green" if line.worst.within else "red"
         name = "" if line.experiment == before else line.experiment
-        table.add_row(name, line.value, f"[{colour}]{distance}[/]", *others)
+        table.add_row(name, line.value, tinted(distance, colour), *others)
         before = line.experiment
     console.print(table)
     plain = [line for line in found if not line.has_formats and line.worst.distance is not None]
@@ -70,17 +71,22 @@ def print_report(report: dict[str, Any], console: Console) -> None:
         console.print(table)
         proposed = report["together"]["proposed"]
         if proposed["within"]:
-            verdict = f"[green]proposed[/]: the smallest formats and {report['margin_bits']} bits more"
+            bits = f": the smallest formats and {report['margin_bits']} bits more"
+            verdict = tinted("proposed", "green", bits)
         else:
             why = (
                 f"refused: {proposed['refused']}" if proposed["refused"] else "behaviour shifts all the same"
             )
-            verdict = f"[red]not proposed[/]: with {report['margin_bits']} bits more than the smallest, {why}"
-        console.print(verdict, highlight=False)
+            bits = f": with {report['margin_bits']} bits more than the smallest, {why}"
+            verdict = tinted("not proposed", "red", bits)
+        console.print(verdict)
     if report["sessions"] < _FEW:
         console.print(
-            f"[yellow]{report['sessions']} sessions a point are few[/]: narrower formats pass than with the "
-            "paper's 2,500"
+            tinted(
+                f"{report['sessions']} sessions a point are few",
+                "yellow",
+                ": narrower formats pass than with the paper's 2,500",
+            )
         )
     for error in report["not_synthesised"]:
         console.print(f"not synthesised: {error}", highlight=False)

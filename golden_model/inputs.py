@@ -1,0 +1,434 @@
+"""Files of users, read with limits: whatever a file holds, reading it ends soon, in bounded memory.
+
+All verbs read through here. A file is opened without waiting, and only if it is a regular one: a pipe, a
+device or a folder is refused. What it holds is refused before it is unpacked or built where it is larger or
+deeper than anything that this program can use. Each refusal is one line.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import re
+import stat
+import tomllib
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .files import FileError
+
+__all__ = [
+    "BITS_OF_INTEGERS",
+    "check_matlab",
+    "entry_names",
+    "load_array",
+    "load_entries",
+    "open_input",
+    "parse_toml",
+    "read_json",
+    "read_toml",
+]
+
+MOST_TEXT = 1 << 20
+"""Bytes of a TOML file; a complete configuration has 3000."""
+MOST_JSON = 16 << 20
+"""Bytes of a JSON file, which this program itself has written."""
+MOST_ARRAYS = 256 << 20
+"""Bytes of what is read of an ``.npz`` or ``.npy`` file, unpacked, where the caller does not know better."""
+DEEPEST = 16
+"""Tables and lists in each other; a configuration has four."""
+BITS_OF_INTEGERS = 64
+"""TOML's integers, with their sign."""
+
+_MOST_READ = 1 << 20
+"""Bytes of one read in an archive: its list of contents is read in one."""
+_MOST_KEYS = 1000
+"""Of a table."""
+_KEY_PARTS = 100
+"""Of a dotted key: the time that ``tomllib`` takes grows with their square."""
+_PIECE = 1 << 16
+
+
+# --- opening ----------------------------------------------------------------------------------
+
+
+class _Bounded(io.BufferedReader):
+    """A file of which no more than so many bytes are read at once: a library would make room for all."""
+
+    most_at_once = _MOST_READ
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is None or size < 0:
+            size = os.fstat(self.fileno()).st_size - self.tell()
+        if size > self.most_at_once:
+            raise ValueError(f"asks for {size} bytes at once")
+        return super().read(size)
+
+
+_KINDS = (
+    (stat.S_ISDIR, "Is a directory"),
+    (stat.S_ISFIFO, "is a pipe, needs a regular file"),
+    (stat.S_ISSOCK, "is a socket, needs a regular file"),
+    (stat.S_ISCHR, "is a device, needs a regular file"),
+    (stat.S_ISBLK, "is a device, needs a regular file"),
+)
+
+
+def _descriptor(path: Path | str) -> int:
+    """An open file; FileError if there is none, or it is not a regular one. Does not wait for a writer."""
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}") from None
+    except ValueError:  # a NUL, or half a character
+        raise FileError(f"{path}: is not the name of a file") from None
+    mode = os.fstat(number).st_mode
+    if stat.S_ISREG(mode):
+        return number
+    os.close(number)
+    what = next((text for is_one, text in _KINDS if is_one(mode)), "is not a regular file")
+    raise FileError(f"{path}: {what}")
+
+
+@contextmanager
+def open_input(path: Path | str) -> Iterator[io.BufferedReader]:
+    """A user's file, open for reading; FileError if it is none, or a read fails."""
+    try:
+        with os.fdopen(_descriptor(path), "rb") as file:
+            yield file
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}") from None
+
+
+def _read_bytes(path: Path | str, most: int) -> bytes:
+    with open_input(path) as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise FileError(f"{path}: longer than {_size(most)}, the limit of such a file")
+    return content
+
+
+def _read_text(path: Path | str, most: int) -> str:
+    try:
+        return _read_bytes(path, most).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise FileError(
+            f"{path}: byte {error.start}, {error.object[error.start]:#04x}, cannot be decoded as UTF-8"
+        ) from None
+
+
+def _size(count: int) -> str:
+    for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if count >= scale:
+            return f"{count / scale:.4g} {unit}"
+    return f"{count} bytes"
+
+
+# --- TOML and JSON ----------------------------------------------------------------------------
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """What a TOML text holds.
+
+    Raises
+    ------
+    FileError
+        ``not TOML: ...``, or a key, an integer or a nesting beyond all limits.
+    """
+    if any(part.count(".") >= _KEY_PARTS for part in re.split(r"[=,\[\]{}\n]", text)):
+        raise FileError(f"not TOML: a key of more than {_KEY_PARTS} parts")
+    try:
+        found = tomllib.loads(text)
+    except RecursionError:
+        raise FileError(f"not TOML: more than {DEEPEST} tables or lists in each other") from None
+    except ValueError as error:  # TOMLDecodeError is one; so is an integer of thousands of digits
+        raise FileError(f"not TOML: {error}") from None
+    _check_depth(found, "not TOML")
+    return found
+
+
+def read_toml(path: Path | str) -> dict[str, Any]:
+    """What a TOML file holds; FileError, with the path, as :func:`parse_toml`."""
+    text = _read_text(path, MOST_TEXT)
+    try:
+        return parse_toml(text)
+    except FileError as error:
+        raise FileError(f"{path}: {error}") from None
+
+
+def read_json(path: Path | str) -> Any:
+    """What a JSON file holds; FileError if it is none, too long or too deep."""
+    text = _read_text(path, MOST_JSON)
+    try:
+        found = json.loads(text)
+        _check_depth(found, "not JSON of this program")
+    except FileError as error:
+        raise FileError(f"{path}: {error}") from None
+    except RecursionError:
+        raise FileError(f"{path}: not JSON of this program: too deep") from None
+    except ValueError as error:
+        raise FileError(f"{path}: not JSON ({error})") from None
+    return found
+
+
+def _check_depth(value: Any, what: str) -> None:
+    """FileError for a value that is nested too deep, or has an integer that no machine word holds."""
+    left = [(value, 0)]
+    while left:
+        each, depth = left.pop()
+        if depth > DEEPEST:
+            raise FileError(f"{what}: more than {DEEPEST} tables or lists in each other")
+        if isinstance(each, dict):
+            if len(each) > _MOST_KEYS:
+                raise FileError(f"{what}: a table of more than {_MOST_KEYS} keys")
+            left += [(inner, depth + 1) for inner in each.values()]
+        elif isinstance(each, list):
+            left += [(inner, depth + 1) for inner in each]
+        elif isinstance(each, int) and not -(1 << 63) <= each < 1 << 63:
+            raise FileError(f"{what}: an integer of more than {BITS_OF_INTEGERS} bits")
+
+
+# --- arrays of numpy --------------------------------------------------------------------------
+
+
+@contextmanager
+def _open_archive(path: Path | str) -> Iterator[zipfile.ZipFile]:
+    """An open ``.npz`` file; FileError if it is not one, or an entry that is read is damaged."""
+    number = _descriptor(path)
+    try:
+        with _Bounded(io.FileIO(number)) as file:
+            if not zipfile.is_zipfile(file):
+                raise FileError(f"{path}: not an .npz file")
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}") from None
+    except FileError:
+        raise
+    except Exception as error:  # numpy and zipfile let out whatever a damaged archive trips over
+        raise FileError(f"{path}: not a readable .npz file ({_short(error)})") from None
+
+
+def _short(error: BaseException) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 200 else f"{text[:197]}..."
+
+
+def entry_names(path: Path | str) -> list[str]:
+    """What the entries of an ``.npz`` file are called; FileError if it is not one."""
+    with _open_archive(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def load_entries(
+    path: Path | str, names: tuple[str, ...], *, most: int = MOST_ARRAYS
+) -> dict[str, npt.NDArray[Any]]:
+    """The named entries that an ``.npz`` file has.
+
+    Parameters
+    ----------
+    path : Path or str
+    names : tuple of str
+    most : int
+        Bytes that they may have together, unpacked.
+
+    Raises
+    ------
+    FileError
+        If the file is none, or an entry is no array, or they are larger; before room is made for them.
+    """
+    found = {}
+    left = most
+    with _open_archive(path) as archive:
+        there = set(archive.namelist())
+        for name in names:
+            if name in there:
+                raise FileError(f"{path}: {name}: not an array")
+            if f"{name}.npy" not in there:
+                continue
+            info = archive.getinfo(f"{name}.npy")
+            if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise FileError(f"{path}: {name}: packed in a way that numpy does not use")
+            with archive.open(info) as member:
+                size = _declared_bytes(member)
+            if size > left:
+                raise FileError(f"{path}: {name}: {_size(size)} unpacked, limit is {_size(left)}")
+            if size > info.file_size:
+                raise FileError(f"{path}: {name}: cut short: {size} bytes of numbers in {info.file_size}")
+            left -= size
+            with archive.open(info) as member:
+                found[name] = np.lib.format.read_array(member, allow_pickle=False)
+                if member.read(1):
+                    raise FileError(f"{path}: {name}: longer than its array")
+    return found
+
+
+def load_array(path: Path | str, *, most: int = MOST_ARRAYS) -> npt.NDArray[Any]:
+    """The array of an ``.npy`` file; FileError if it is none, or larger than so many bytes."""
+    with open_input(path) as file:
+        try:
+            size = _declared_bytes(file)
+            there = os.fstat(file.fileno()).st_size
+            if size > min(most, there):
+                why = "limit is" if size > most else "cut short: the file has"
+                raise FileError(f"{path}: {_size(size)} of numbers, {why} {_size(min(most, there))}")
+            file.seek(0)
+            return np.lib.format.read_array(file, allow_pickle=False)
+        except (OSError, FileError):
+            raise
+        except Exception as error:  # whatever numpy trips over in a damaged file
+            raise FileError(f"{path}: not a readable .npy file ({_short(error)})") from None
+
+
+def _declared_bytes(file: IO[bytes]) -> int:
+    """What an array takes by its header; ValueError if it has none that is short and plain."""
+    version = np.lib.format.read_magic(file)
+    if version != (1, 0):  # longer headers are of tables with hundreds of columns
+        raise ValueError(f"array format {version[0]}.{version[1]}, needs 1.0")
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    if dtype.hasobject:
+        raise ValueError("an array of objects, needs numbers")
+    if any(length < 0 for length in shape):
+        raise ValueError(f"an array of shape {shape}")
+    return math.prod(shape) * max(dtype.itemsize, 1)
+
+
+# --- MATLAB -----------------------------------------------------------------------------------
+
+_HEADER, _TAG, _MATRIX, _COMPRESSED = 128, 8, 14, 15
+_MOST_VARIABLES = 10_000
+_ALWAYS, _RATIO, _MOST_UNPACKED = 64 << 20, 50, 2 << 30
+"""A file may unpack to 64 MiB, a larger one to 50 times itself; samples pack to a half or a quarter."""
+
+
+@contextmanager
+def check_matlab(path: Path | str) -> Iterator[IO[bytes]]:
+    """A MATLAB file, open for reading, whose parts have been unpacked once to see how long they are.
+
+    Version 5 to 7: a list of elements, each with its length, packed ones in zlib's format. Older ones are not
+    packed. No single read of the file that is given may ask for more than the file has.
+
+    Raises
+    ------
+    FileError
+        If there are too many elements, or they unpack to too much.
+
+    Source: MAT-File Format (MathWorks), chapter 1.
+    """
+    number = _descriptor(path)
+    with _Bounded(io.FileIO(number)) as file:
+        file.most_at_once = size = os.fstat(number).st_size
+        most = min(max(_ALWAYS, _RATIO * size), _MOST_UNPACKED)
+        head = file.read(min(_HEADER, size))
+        if len(head) == _HEADER and 0 not in head[:4]:  # a 0 there is a file of version 4
+            order: Any = "little" if head[126:128] == b"IM" else "big"
+            at, unpacked, count = _HEADER, 0, 0
+            while at + _TAG <= size:
+                count += 1
+                if count > _MOST_VARIABLES:
+                    raise FileError(f"{path}: more than {_MOST_VARIABLES} variables")
+                file.seek(at)
+                kind, length = _tag(file.read(_TAG), order)
+                at += _TAG + length
+                if at > size:
+                    raise FileError(f"{path}: cut short: an element of {_size(length)} in {_size(size)}")
+                source: IO[bytes] | _Unpacked
+                if kind == _COMPRESSED:
+                    source = _Unpacked(file, length, most - unpacked)
+                    kind, length = _tag(source.read(_TAG), order)
+                else:
+                    source = file
+                if kind == _MATRIX:
+                    _check_parts(path, source, length, order)
+                if isinstance(source, _Unpacked):
+                    unpacked += source.skip(None)
+                    if unpacked > most:
+                        raise FileError(
+                            f"{path}: unpacks to more than {_size(most)}, limit for a file of {_size(size)}"
+                        )
+                    if _TAG + length > source.total:
+                        raise FileError(f"{path}: cut short: an element of {_size(length)} in a packed one")
+        file.seek(0)
+        yield file
+
+
+def _tag(tag: bytes, order: Any) -> tuple[int, int]:
+    """Kind and length of an element; nothing of 0 bytes where there is no tag."""
+    return int.from_bytes(tag[:4], order), int.from_bytes(tag[4:8], order)
+
+
+def _check_parts(path: Path | str, source: IO[bytes] | _Unpacked, length: int, order: Any) -> None:
+    """FileError if a part of a matrix says that it is longer than the matrix: its reader would make room."""
+    while length >= _TAG:
+        kind, part = _tag(source.read(_TAG), order)
+        length -= _TAG
+        if kind >> 16:  # up to four bytes, in the tag itself
+            continue
+        if part > length:
+            raise FileError(
+                f"{path}: cut short: a part of {_size(part)} in an element that has {_size(length)}"
+            )
+        part += -part % 8
+        length -= part
+        if isinstance(source, _Unpacked):
+            source.skip(part)
+        else:
+            source.seek(part, io.SEEK_CUR)
+
+
+class _Unpacked:
+    """The content of a packed element, of which nothing is kept.
+
+    Attributes
+    ----------
+    total : int
+        Bytes unpacked so far.
+    """
+
+    def __init__(self, file: IO[bytes], length: int, most: int) -> None:
+        self._file, self._length, self._most = file, length, most
+        self._unpack = zlib.decompressobj()
+        self._ready = b""
+        self.total = 0
+
+    def read(self, size: int) -> bytes:
+        """The next few bytes, fewer at the end or beyond the most."""
+        while len(self._ready) < size and self._more():
+            pass
+        found, self._ready = self._ready[:size], self._ready[size:]
+        return found
+
+    def skip(self, size: int | None) -> int:
+        """Pass over so many bytes, or all; returns the bytes unpacked in all."""
+        while size is None or size > len(self._ready):
+            size = None if size is None else size - len(self._ready)
+            self._ready = b""
+            if not self._more():
+                return self.total
+        self._ready = self._ready[size:]
+        return self.total
+
+    def _more(self) -> bool:
+        """Unpack a piece; False at the end, where the file is damaged, and beyond the most."""
+        if self._unpack.eof or self.total > self._most:
+            return False
+        piece = self._unpack.unconsumed_tail
+        if not piece:
+            piece = self._file.read(min(_PIECE, self._length))
+            self._length -= len(piece)
+        try:
+            made = self._unpack.decompress(piece, _PIECE)
+        except zlib.error:
+            return False  # its reader says so
+        self._ready += made
+        self.total += len(made)
+        return bool(made or piece)
