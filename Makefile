@@ -64,7 +64,7 @@ site: setup ## docs/ as HTML in build/site; warnings are errors
 lock: setup ## the lock files of requirements/, after a bound of pyproject.toml has changed; UPGRADE=1: the newest
 	tools/lock.sh
 
-# An environment of its own, so that neither stands among what it lists.
+# In a folder of their own, so that these tools do not stand among what they list.
 RELEASE := build/release
 $(RELEASE)/.installed: .venv/.installed requirements/release.txt
 	rm -rf $(RELEASE)
@@ -75,11 +75,14 @@ $(RELEASE)/.installed: .venv/.installed requirements/release.txt
 licences: $(RELEASE)/.installed ## the licence of everything that is installed in .venv
 	PYTHONPATH=$(RELEASE) $(BIN)/python -m piplicenses --python $(BIN)/python --order license
 
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' package/__init__.py)
+SBOM = dist/microzone-$(VERSION).cdx.json
 sbom: $(RELEASE)/.installed ## bill of materials of microzone (CycloneDX) from its lock file, in dist/
 	mkdir -p dist
-	PYTHONPATH=$(RELEASE) $(BIN)/python -m cyclonedx_py requirements --pyproject pyproject.toml --mc-type library \
-	    --output-reproducible --outfile dist/microzone-$$($(BIN)/python -c 'import microzone; print(microzone.__version__)').cdx.json \
-	    requirements/microzone.txt
+	sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml >$(RELEASE)/pyproject.toml
+	PYTHONPATH=$(RELEASE) $(BIN)/python -W ignore -m cyclonedx_py requirements --pyproject $(RELEASE)/pyproject.toml \
+	    --mc-type library --output-reproducible --output-file $(SBOM) requirements/microzone.txt
+	@echo $(SBOM)
 
 clean: ## remove .venv, the cache and all that is generated
 	if [ -x $(BIN)/microzone ]; then $(BIN)/microzone doctor --prune; fi
