@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -211,6 +212,29 @@ def test_a_worker_that_is_killed_while_idle_is_replaced(workers: Workers) -> Non
 
 def of_process(chunk: int) -> int:
     return os.getpid()
+
+
+def told_in_a_callback(chunk: int) -> int:
+    """To end, in a function that C has called: what is raised there goes no further."""
+
+    @ctypes.CFUNCTYPE(None)
+    def told() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.1)
+
+    told()
+    return os.getpid()
+
+
+def test_a_worker_that_swallows_its_end_ends_quietly(capfd: pytest.CaptureFixture[str]) -> None:
+    with closing(Workers(1, "here", allowed_failures=0)) as one:
+        ((_, pid),) = one.map(told_in_a_callback, [0])
+        wait_for(lambda: pid not in doors.descendants(os.getpid()) or ended(pid), 10)
+    assert capfd.readouterr().err == ""
+
+
+def ended(pid: int) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
 def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:

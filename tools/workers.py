@@ -207,16 +207,15 @@ def _serve(connection: Connection) -> None:
     adopt_orphans()
     signal.signal(signal.SIGTERM, _leave)
     threading.Thread(target=_follow_caller, daemon=True).start()
-    try:
+    with suppress(EOFError, ConnectionError, SystemExit):
         connection.send_bytes(b"")
-        while True:
+        while signal.getsignal(signal.SIGTERM) is _leave:  # not so once it was called
             connection.send_bytes(_answer(connection.recv_bytes()))
-    except (EOFError, ConnectionError, SystemExit):
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        end_descendants()
-        remove_scratch()
-        sys.stdout.flush()
-        os.killpg(0, signal.SIGKILL)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    end_descendants()
+    remove_scratch()
+    sys.stdout.flush()
+    os.killpg(0, signal.SIGKILL)
 
 
 def _answer(payload: bytes) -> bytes:
@@ -237,8 +236,13 @@ def _answer(payload: bytes) -> bytes:
 
 
 def _leave(*_: Any) -> None:
-    """As an exception, so that temporary files are removed and programs ended on the way out."""
+    """As an exception, so that temporary files are removed and programs ended on the way out.
+
+    Numba calls Python from C, where an exception is swallowed and printed. This one is not to be printed, and
+    the worker then ends after its chunk, unless the caller ends it before.
+    """
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.unraisablehook = lambda _: None
     raise SystemExit
 
 
