@@ -42,7 +42,7 @@ def make_cache() -> Path:
     Raises
     ------
     FileError
-        If others may write to it: what lies in it is run.
+        If others may write to it, root aside: what lies in it is run.
     OSError
         If it cannot be made.
     """
@@ -51,11 +51,11 @@ def make_cache() -> Path:
         raise FileError("no home folder, and so no cache: choose a folder with MICROZONE_CACHE")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     status = folder.stat()
-    others = status.st_uid != os.geteuid() and os.geteuid() != 0
-    if others or status.st_mode & stat.S_IWOTH:
+    others = status.st_uid not in (os.geteuid(), 0)
+    if others or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise FileError(
             f"cache folder {folder}: others may write to it, and what it holds is run; "
-            "choose one of your own with MICROZONE_CACHE"
+            "choose one of your own with MICROZONE_CACHE, which only you may write to (chmod go-w)"
         )
     return folder
 
