@@ -24,13 +24,6 @@ HOSTILE = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("MICROZONE_CACHE", str(folder))
-    return folder
-
-
 def until(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
     """Whether something comes true in time."""
     end = time.monotonic() + seconds

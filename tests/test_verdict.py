@@ -20,7 +20,7 @@ from microzone.gateware.toolchain import ToolError, to_verilog
 from microzone.golden_model import ChipConfig
 from microzone.sim.blocks import BENCHES
 from microzone.sim.build import simulators
-from microzone.sim.build.simulators import SIMULATORS, CocotbSimulator, bench_tests
+from microzone.sim.build.simulators import SIMULATORS, CocotbSimulator, Design, bench_tests
 from microzone.sim.failure import BenchFailure, check
 from test_processes import HOSTILE
 
@@ -192,6 +192,20 @@ def test_a_simulator_that_fails_after_its_bench_is_a_failure(
     monkeypatch.setattr(simulators, "get_runner", failing)
     with pytest.raises(ToolError, match=r"failed after its bench .*return code: 139"):
         bench.run(quickest, config_name="undelayed", channels=2)
+
+
+def test_a_cache_without_the_right_to_run_is_one_line(own_cache: Path) -> None:
+    """As on a disk that is mounted `noexec`."""
+    built = SIMULATORS["verilator"].build(Design({"core.sv": "module core(input clk); endmodule"}, "core"))
+    (built / "core").chmod(0o600)
+    with pytest.raises(ToolError, match=r"cannot be run: Permission denied; .* with MICROZONE_CACHE"):
+        SIMULATORS["verilator"].run(
+            Design({"core.sv": "module core(input clk); endmodule"}, "core"), MODULE, own_cache
+        )
+    program = own_cache / "program"
+    program.write_text("")
+    with pytest.raises(ToolError, match=r"cannot be run: Permission denied; .* with MICROZONE_CACHE"):
+        simulators.started([program])
 
 
 # --- asserts ------------------------------------------------------------------------------------

@@ -288,7 +288,9 @@ class CocotbSimulator(Simulator):
         except (RuntimeError, ValueError, SystemExit) as error:
             fault = " ".join(str(error).split()) or type(error).__name__
         except OSError as error:
-            raise ToolError(f"{self.name}: cannot be run in {folder}: {error.strerror}") from None
+            raise ToolError(
+                f"{built}: cannot be run: {error.strerror}; choose another folder with MICROZONE_CACHE"
+            ) from None
         try:
             _check_results(results, bench_tests(bench))
         except (OSError, ElementTree.ParseError):
