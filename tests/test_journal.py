@@ -515,6 +515,28 @@ def test_a_burst_that_comes_twice_is_duplicates_and_no_losses(burst: int) -> Non
     assert (host.duplicates, host.missing) == (burst + 1, 0)
 
 
+class BeforeItWraps(FakeDevice):
+    """A chip whose register STEPS begins again while it is recorded."""
+
+    @property
+    def steps(self) -> int:
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._steps = steps % 2**32
+
+
+def test_a_recording_goes_on_where_the_register_begins_again(tmp_path: Path) -> None:
+    given = session_of(CONFIG, 4_000)
+    chip = BeforeItWraps(CONFIG, session=given)
+    chip.steps = 2**32 - host_session.rest_steps(CONFIG) - 300
+    chip.enable, chip.runs_at, chip.next_step = True, 0.0, 0.0
+    report = record_session(connect(chip), CONFIG, tmp_path, n_steps=600)
+    assert report["complete"], report["problems"]
+    assert report["n_steps"] == 600 and chip.steps < 2**31 and report["records"]["time"] >= 1
+
+
 # --- long ones --------------------------------------------------------------------------------------
 
 
