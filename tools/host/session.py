@@ -23,11 +23,11 @@ from ...sim.build.simulators import BenchFailure
 from ..report.output import make_folder
 from .chip import Host, LinkError
 from .conversion import EmptyJournalError, check_free, convert
-from .journal import JOURNAL, Entry, Journal, JournalError
+from .journal import JOURNAL, Entry, Journal, JournalError, how_to_recover
 from .recording import Recording, State, near
 from .stopping import Stop, stop_on_signals
 
-__all__ = ["EVERYTHING", "RecordingError", "how_to_recover", "record_session", "rest_steps"]
+__all__ = ["EVERYTHING", "RecordingError", "record_session", "rest_steps"]
 
 EVERYTHING = tuple(kind for kind in RecordKind if kind is not RecordKind.LOST)
 """What a chip can be asked to report; LOST it reports unasked."""
@@ -43,11 +43,6 @@ _NONE: Steps = np.zeros(0, np.int64)
 
 class RecordingError(LinkError):
     """A recording has not become files; the message says what is kept, and where."""
-
-
-def how_to_recover(journal: Path) -> str:
-    """What to do with a journal, for a message."""
-    return f"`microzone host recover {journal}` makes files of it"
 
 
 def rest_steps(config: ChipConfig) -> int:
