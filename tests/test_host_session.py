@@ -291,7 +291,7 @@ RECORDING_MUTANTS = {
         'known[np.searchsorted(rows["step"], np.arange(start, stop), side="right")]',
         'known[np.searchsorted(rows["step"], np.arange(start, stop), side="left")]',
     ),
-    "steps wrap": (host_recording, "- self.start) % _STAMP", "- self.start) % (_STAMP >> 8)"),
+    "steps wrap": (host_recording, "% modulus - modulus // 2", "% modulus - modulus // 2 - (now >= 300)"),
     "blanking ends early": (
         conversion,
         "np.maximum(steps[ours], 0)",
