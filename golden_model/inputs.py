@@ -176,7 +176,7 @@ def read_json(path: Path | str) -> Any:
     except RecursionError:
         raise FileError(f"{path}: not JSON of this program: too deep") from None
     except ValueError as error:
-        raise FileError(f"{path}: not JSON ({error})") from None
+        raise FileError(f"{path}: cannot be read as JSON ({_short(error)})") from None
     return found
 
 
