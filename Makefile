@@ -3,22 +3,23 @@ BIN := .venv/bin
 DOCS := docs
 SITE := build/site
 .DEFAULT_GOAL := help
-.PHONY: help setup inference demo test test-all formal lint benchmark synth docs site clean
+.PHONY: help setup inference demo test test-all formal lint benchmark synth docs site lock licences sbom clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | expand -t 12
 
 setup: .venv/.installed ## .venv with microzone and its tools
 
-.venv/.installed: pyproject.toml package/__init__.py tools/setup.sh
+.venv/.installed: pyproject.toml package/__init__.py tools/setup.sh requirements/build.txt requirements/dev.txt
 	tools/setup.sh
 
 inference: .venv/.inference ## what `microzone infer --method dsn` and `npe` need besides: torch, sbi, zuko
 
-# torch first and at this version: what sbi would choose by itself need not be one that it was tried with.
-.venv/.inference: .venv/.installed
-	$(BIN)/python -m pip install -qq --disable-pip-version-check torch==2.13.0
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --editable '.[dev,inference]'
+# torch last: what it needs besides is then there already, at the locked versions.
+.venv/.inference: .venv/.installed requirements/inference.txt requirements/torch.txt
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps \
+	    --no-build-isolation --use-pep517 -r requirements/inference.txt
+	$(BIN)/python -m pip install -qq --disable-pip-version-check -r requirements/torch.txt
 	touch $@
 
 demo: setup ## an experiment on float, fixed and RTL: verdict and figure in demo-output/
@@ -60,5 +61,29 @@ site: setup ## docs/ as HTML in build/site; warnings are errors
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env --write-all \
 	    -b html -d $(SITE).doctrees $(DOCS) $(SITE)
 
-clean: ## remove .venv and all that is generated
+lock: setup ## the lock files of requirements/, after a bound of pyproject.toml has changed; UPGRADE=1: the newest
+	tools/lock.sh
+
+# In a folder of their own, so that these tools do not stand among what they list.
+RELEASE := build/release
+$(RELEASE)/.installed: .venv/.installed requirements/release.txt
+	rm -rf $(RELEASE)
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --require-hashes --no-deps \
+	    --target $(RELEASE) -r requirements/release.txt
+	touch $@
+
+licences: $(RELEASE)/.installed ## the licence of everything that is installed in .venv
+	PYTHONPATH=$(RELEASE) $(BIN)/python -m piplicenses --python $(BIN)/python --order license
+
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' package/__init__.py)
+SBOM = dist/microzone-$(VERSION).cdx.json
+sbom: $(RELEASE)/.installed ## bill of materials of microzone (CycloneDX) from its lock file, in dist/
+	mkdir -p dist
+	sed 's/^dynamic = .*/version = "$(VERSION)"/' pyproject.toml >$(RELEASE)/pyproject.toml
+	PYTHONPATH=$(RELEASE) $(BIN)/python -W ignore -m cyclonedx_py requirements --pyproject $(RELEASE)/pyproject.toml \
+	    --mc-type library --output-reproducible --output-file $(SBOM) requirements/microzone.txt
+	@echo $(SBOM)
+
+clean: ## remove .venv, the cache and all that is generated
+	if [ -x $(BIN)/microzone ]; then $(BIN)/microzone doctor --prune; fi
 	rm -rf .venv build dist *.egg-info demo-output cfpc-output reproduce-output waves .mypy_cache .pytest_cache .ruff_cache .hypothesis

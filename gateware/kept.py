@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -19,10 +20,12 @@ from ..golden_model.files import FileError, cache_path, make_cache
 from .scratch import LOCK, Scratch
 from .toolchain import ToolError
 
-__all__ = ["cache_folder", "in_cache", "kept_folder", "kept_text"]
+__all__ = ["cache_folder", "in_cache", "kept_folder", "kept_text", "prune", "size_of"]
 
 _CONTENTS = "contents.json"
 _KEY_DIGITS = 20
+_OURS = re.compile(r"[\w-]+-[0-9a-f]{20}(\.sv)?|build-\w+|failed-[\w-]+\.log|verilator-bin-[\d.]+|yowasp")
+"""Names of what is in the cache: kept under a key, half-made, a log of what failed, other tools' own."""
 
 
 def cache_folder() -> Path:
@@ -32,6 +35,31 @@ def cache_folder() -> Path:
             return make_cache()
         except FileError as error:
             raise ToolError(str(error)) from None
+
+
+def prune() -> tuple[Path, int]:
+    """Empty the cache of all that microzone has put there; the folder, and how many bytes it was.
+
+    Other files stay: the folder may be any that ``MICROZONE_CACHE`` names.
+
+    Raises
+    ------
+    ToolError
+        If something cannot be removed.
+    """
+    folder, freed = cache_path(), 0
+    with in_cache():
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if _OURS.fullmatch(path.name) and not path.is_symlink():
+                freed += size_of(path)
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+    return folder, freed
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder."""
+    within = path.rglob("*") if path.is_dir() else (path,)
+    return sum(each.lstat().st_size for each in within if not each.is_dir())
 
 
 @contextmanager

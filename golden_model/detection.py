@@ -3,19 +3,25 @@
 Source: Herreros et al. 2014, "Signal processing": subtract a running mean, rectify, smooth, threshold;
 one event an upward crossing, then a refractory time. Sample n, with x the samples:
 
-====  =====================================================
-mean  m += (x - m) / 2**a
+====  =============================
+mean  m += (x - m) / 2**min(a, l)
 rect  r = abs(x - m)
-var   s += (r - s) / 2**b
-long  v += (r - v) / 2**min(c, floor(log2(n + 1)))
+var   s += (r - s) / 2**min(b, l)
+long  v += (r - v) / 2**min(c, l)
 thr   s > gain·v, or s > level
-====  =====================================================
+====  =============================
 
 An optional band-pass for raw input comes first (two biquads, Butterworth). The time constants are powers of
 two of the sample period, the nearest to those configured, so that in hardware each average is a shift and
 two adds; ``gain`` has a few bits and multiplies by shifts and adds. The threshold is relative to v, the
 channel's long-run mean variability, unless configured absolute: a multiple carries over between recordings
-whose gain differs. v's time constant grows with the samples seen, so that it starts as a plain average.
+whose gain differs.
+
+Each average starts as a plain one: l = floor(log2(n + 1)). So m is the first sample at first, and a constant
+offset of the samples is gone with it. Every electrode starts with the first of its samples that is not
+blanked: l is 0 until then, and 1 more after a sample that is not blanked where n + 2 is a multiple of
+2**(l + 1), which is the same if none is. The band-pass starts as if the first sample had always been there:
+both zeros of its first biquad are at 0 Hz, so that this has put out nothing but 0.
 
 Float and fixed share one formula, :func:`_detect`, on float64 or on raw words. In fixed point every state has
 the one format ``formats.detection_state``, whose fraction bits the slowest average needs.
@@ -97,9 +103,11 @@ def _rest(electrodes: int, dtype: type[Any]) -> npt.NDArray[Any]:
     """What each electrode remembers beside its biquads, before the first sample."""
     fields = [("mean", dtype), ("smooth", dtype), ("long", dtype)]  # m, s, v
     counts = [
-        ("left", np.int64),
-        ("above", np.int64),
-    ]  # samples of the refractory time left; s above threshold
+        ("left", np.int64),  # samples of the refractory time
+        ("above", np.int64),  # s above threshold
+        ("heard", np.int64),  # a sample that was not blanked
+        ("warm", np.int64),  # l
+    ]
     return np.zeros(electrodes, np.dtype([*fields, *counts]))
 
 
@@ -123,19 +131,18 @@ def _detect(  # type: ignore[no-untyped-def]
         state = states[e]
         mean, smooth, long = state.mean, state.smooth, state.long
         left, above = state.left, state.above != 0
+        begun, warm = state.heard != 0, state.warm
         mean_bits, smooth_bits = min(bits[e, 0], most_bits), min(bits[e, 1], most_bits)
         long_bits = min(bits[e, 2], most_bits)
         refractory, settle = waits[e, 0], waits[e, 1]
         now = seen
-        warm_bits = 0
-        while warm_bits < long_bits and (2 << warm_bits) <= now + 1:
-            warm_bits += 1
         for n in range(x.shape[0]):
             value = x[n, e]
-            if warm_bits < long_bits and (2 << warm_bits) <= now + 1:
-                warm_bits += 1
             heard = not (masked and blanked[n, e])
             if heard:
+                if not begun and biquads.shape[1] > 0:
+                    biquad_state[e, 0, 0], biquad_state[e, 0, 1] = value, value
+                begun = True
                 for section in range(biquads.shape[1]):
                     b0, b1, b2 = biquads[e, section, 0], biquads[e, section, 1], biquads[e, section, 2]
                     a1, a2 = biquads[e, section, 3], biquads[e, section, 4]
@@ -146,10 +153,12 @@ def _detect(  # type: ignore[no-untyped-def]
                     past[3], past[2] = past[2], out
                     value = out
                 value = min(max(value * (1 << align), state_min), state_max)
-                mean += _divide(value - mean, mean_bits)
+                mean += _divide(value - mean, min(mean_bits, warm))
                 rectified = min(abs(value - mean), state_max)
-                smooth += _divide(rectified - smooth, smooth_bits)
-                long += _divide(rectified - long, warm_bits)
+                smooth += _divide(rectified - smooth, min(smooth_bits, warm))
+                long += _divide(rectified - long, min(long_bits, warm))
+                if warm < most_bits and (now + 2) % (2 << warm) == 0:
+                    warm += 1
             else:
                 value = value * 0
             threshold = _divide(gain[e] * long, gain_bits) if gain[e] > 0 else level[e]
@@ -169,6 +178,8 @@ def _detect(  # type: ignore[no-untyped-def]
         state.long = long
         state.left = left
         state.above = above
+        state.heard = begun
+        state.warm = warm
 
 
 class Detector(ABC, Generic[Number]):

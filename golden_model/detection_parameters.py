@@ -74,7 +74,7 @@ class DetectionParameters:
     waits : ndarray of int64, shape (electrodes, 2)
         Samples from one event to the next at least, and without event after reset.
     sections : ndarray of float64, shape (electrodes, 2 or 0, 5)
-        Biquads (b0, b1, b2, a1, a2).
+        Biquads (b0, b1, b2, a1, a2), the high-pass one first.
     most_bits : int
         Largest shift: the fraction bits of ``formats.detection_state``.
     count_format : QFormat
@@ -134,6 +134,11 @@ class DetectionParameters:
         from scipy.signal import butter  # a second to load, for band-passes alone
 
         sections = butter(_BANDPASS_ORDER, band, "bandpass", fs=self.rate_hz, output="sos")
+        # First the biquad that passes no constant, exactly: 1, -2, 1 are words of any format that has them.
+        gain = sections[:, 0].prod()
+        sections[:, :3] /= sections[:, :1]
+        sections = sections[np.argsort(np.abs(sections[:, :3].sum(axis=1)))]
+        sections[1, :3] *= gain
         return np.asarray(np.delete(sections, 3, axis=1))
 
     # --- raw words ----------------------------------------------------------------------------

@@ -223,6 +223,52 @@ def test_detect_writes_events_and_a_picture(microzone: Callable[..., Outcome], t
     assert (numbers["labelled"], numbers["found"], numbers["false_alarm_hz"]) == (12, 12, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("values", "options", "message"),
+    [
+        (lambda x: 0.195e-6 * x, ("--lsb", 0.195), "rounded to nothing by 0.195 a count: counts from 0 to 0; "
+         "samples lie within ±0.00132: if in volts, 1.95e-07 is 0.195 µV a count"),
+        (lambda x: 0.195e-3 * x, ("--lsb", 0.195), "from -7 to 7; samples lie within ±1.32: if in millivolts, "
+         "0.000195 is 0.195 µV a count"),
+        (lambda x: 0.195e-6 * x, (), "is float64, not ADC counts; give the value of one count (--lsb; of demo, "
+         "--io-lsb); samples lie within ±0.00132: if in volts, 1.95e-07 is 0.195 µV a count"),
+        (lambda x: np.rint(0.195e-6 * x).astype(int), (), "is 0 throughout: no signal of an electrode (volts that"),
+        (lambda x: np.full(x.size, 2048), (), "is 2048 throughout"),
+        (lambda x: np.full(x.size, 20.5), ("--lsb", 0.5), "is 41 throughout"),
+        (lambda x: (x > 1000).astype(int), (), "is 0 or 1 throughout"),
+        (lambda x: np.full(x.size, np.nan), ("--lsb", 1), "not finite: 250000 of 250000"),
+        (lambda x: np.where(x > 6000, np.inf, x), ("--lsb", 1), "not finite: "),
+        (lambda x: (10 * x).astype(int), (), "outside formats.sample = SQ(16,0), limits are -32768 and 32767"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("verb", ["detect", "compare"])
+def test_what_is_no_signal_in_counts_is_refused(
+    microzone: Callable[..., Outcome], tmp_path: Path, verb: str, values: Any, options: Any, message: str
+) -> None:
+    raw_session(tmp_path / "r.mat")
+    x = scipy.io.loadmat(tmp_path / "r.mat")["HIGH"].ravel().astype(float)
+    scipy.io.savemat(tmp_path / "wrong.mat", {"X": values(x)})
+    outcome = microzone(
+        verb, tmp_path / "wrong.mat", "--channel", "X", "--rate", 25000, *options, "--out", "o"
+    )
+    assert outcome.status == 2 and message in outcome.err
+    assert outcome.err.startswith("error: ") and outcome.err.count("\n") == 1
+    assert not Path("o").is_file() and not any(Path("o").glob("*"))
+
+
+def test_detect_says_what_the_converter_held(microzone: Callable[..., Outcome], tmp_path: Path) -> None:
+    raw_session(tmp_path / "r.mat")
+    x = scipy.io.loadmat(tmp_path / "r.mat")["HIGH"].ravel()
+    scipy.io.savemat(tmp_path / "held.mat", {"X": x, "Held": np.minimum(x, 5000)})
+    for channel, held in (("X", 0), ("Held", int((x >= 5000).sum()))):
+        options = ("detect", tmp_path / "held.mat", "--channel", channel, "--rate", 25000, "--out", "e.npz")
+        outcome = microzone(*options)
+        assert outcome.status == 0, outcome.err
+        said = f"; {held} samples are cut off at the end of the converter's range"
+        assert (said in " ".join(outcome.out.split())) is bool(held)
+        assert json.loads(microzone(*options, "--json").out)["held_samples"] == held
+
+
 def test_demo_takes_the_io_from_a_recording(microzone: Callable[..., Outcome], tmp_path: Path) -> None:
     raw_session(tmp_path / "r.mat")
     outcome = microzone(
@@ -343,7 +389,7 @@ def test_the_blocks_are_listed_with_what_they_take(microzone: Callable[..., Outc
     lines = microzone("sim", "--list").out.splitlines()
     assert [line.partition(":")[0] for line in lines[::2]] == list(BENCHES)
     takes = dict(zip(BENCHES, lines[1::2], strict=True))
-    assert takes["link"] == "    --netlist ice40, ecp5; --simulator verilator, icarus"
+    assert takes["link"] == "    --waves; --netlist ice40, ecp5; --simulator verilator, icarus"
     assert takes["detection"].startswith(
         "    --config bandpass, default, narrow; --channels; --waves; --netlist "
     )
@@ -416,7 +462,8 @@ MISTAKES = [
     (("sim", "--waves", "--out", "EVENTS"), r"cannot be made"),
     (("sim", "--waves", "--simulator", "cxxrtl", "--out", "o"), r"--waves: cxxrtl records none"),
     (("sim", "link", "--channels", "1"), r"--channels and link: a chip has one link"),
-    (("sim", "cfpc", "--waves"), r"--waves: the bench of the adaptive filter records none"),
+    (("sim", "link", "--config", "mine.toml"), r"configuration 'mine.toml': choose from default"),
+    (("sim", "cfpc", "--config", "mine.toml"), r"mine.toml: No such file"),
     (("sim", "stimulation", "--simulator", "cxxrtl"), r"cxxrtl: does not run cocotb; take verilator or icarus"),
     (("sim", "detection", "--netlist", "bitstream"), r"netlist 'bitstream': choose from ice40, ecp5"),
     (("verilog", "cerebrum", "--out", "o"), r"block 'cerebrum': choose from microcircuit"),

@@ -1,15 +1,21 @@
-"""Chunks on the workers of Dask: complete, the same for any number, in one line where it cannot be."""
+"""Chunks on workers here or of Dask: complete, the same for any number, in one line where it cannot be."""
 
 from __future__ import annotations
 
+import copy
+import gc
+import http.server
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from microzone.golden_model import ConfigError
@@ -19,6 +25,16 @@ from microzone.tools.cluster import Run, cluster
 from microzone.tools.errors import UserError
 
 CHUNKS = range(12)
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+"""Dask leaves sockets that could not be used to the garbage collector."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected() -> Iterator[None]:
+    """Which is called before other tests begin."""
+    yield
+    gc.collect()
 
 
 def cube(chunk: int) -> tuple[int, int]:
@@ -167,6 +183,62 @@ def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
 
+VERSIONS = """
+import sys
+import distributed.versions
+from distributed import LocalCluster
+
+real = distributed.versions.get_package_info
+
+def older(names):
+    return real(names) | {sys.argv[1]: sys.argv[2]}
+
+if __name__ == "__main__":
+    distributed.versions.get_package_info = older
+    with LocalCluster(
+        n_workers=1, processes=False, protocol="tcp://", dashboard_address="127.0.0.1:0", silence_logs=50
+    ) as cluster:
+        print(cluster.scheduler_address, flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "message"),
+    [
+        ("distributed", "2020.1.0", r"it has distributed 2020\.1\.0 instead of 20\d\d\.\d+\.\d+; start"),
+        ("python", "3.1.7.final.0", r"it has python 3\.1 instead of 3\.\d\d; start"),
+    ],
+)
+def test_a_scheduler_of_another_version(tmp_path: Path, name: str, version: str, message: str) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(VERSIONS)
+    with subprocess.Popen(
+        [sys.executable, program, name, version], text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        address = process.stdout.readline().strip()
+        with (
+            pytest.warns(match="Mismatched versions"),
+            pytest.raises(UserError, match=f"scheduler {address}: {message}"),
+            cluster(address),
+        ):
+            pytest.fail("began")
+        process.kill()
+
+
+def test_what_answers_but_is_no_scheduler(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CONNECT_S", 0.5)
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.1,))
+        thread.start()
+        address = f"tcp://127.0.0.1:{server.server_port}"
+        with pytest.raises(UserError, match=f"scheduler {address}: cannot be reached: \\S"), cluster(address):
+            pytest.fail("began")
+        server.shutdown()
+        thread.join()
+
+
 def test_too_few_workers() -> None:
     with pytest.raises(UserError, match="workers = -1: limit is 0"), cluster(workers=-1):
         pass
@@ -224,3 +296,152 @@ def test_nothing_is_left_behind() -> None:
         assert dict(run.map(cube, [2]))[0][0] == 8
         assert set(multiprocessing.active_children()) - before
     assert not set(multiprocessing.active_children()) - before
+
+
+# --- certificates -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def pem(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an authority, a certificate that it signed, and one that it did not."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("pem")
+    new = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
+    for command in (
+        f"req -x509 {new} -keyout ca.key -out ca.pem -days 2 -subj /CN=authority",
+        f"req {new} -keyout me.key -out me.csr -subj /CN=me",
+        "x509 -req -in me.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -out me.pem",
+        f"req -x509 {new} -keyout other.key -out other.pem -days 2 -subj /CN=other",
+    ):
+        subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+    (folder / "both.pem").write_text((folder / "me.pem").read_text() + (folder / "me.key").read_text())
+    (folder / "text.pem").write_text("text\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def encrypted(pem: Path) -> Iterator[str]:
+    """The address of a scheduler that takes who has a certificate of the authority."""
+    from distributed import LocalCluster
+    from distributed.security import Security
+
+    ends = {f"tls_{role}_{part}": str(pem / f"me.{suffix}") for role in ("client", "scheduler", "worker")
+            for part, suffix in (("cert", "pem"), ("key", "key"))}  # fmt: skip
+    security = Security(tls_ca_file=str(pem / "ca.pem"), require_encryption=True, **ends)
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, protocol="tls://", security=security,
+        dashboard_address="127.0.0.1:0", silence_logs=50,
+    ) as elsewhere:  # fmt: skip
+        yield elsewhere.scheduler_address
+
+
+@pytest.fixture
+def dask_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it was, after the test."""
+    import dask
+    import distributed  # noqa: F401 - it has the defaults
+
+    monkeypatch.setitem(dask.config.config, "distributed", copy.deepcopy(dask.config.get("distributed")))
+
+
+@pytest.mark.parametrize("files", [("ca.pem", "me.pem", "me.key"), ("ca.pem", "both.pem")])
+@pytest.mark.usefixtures("dask_configuration")
+def test_a_scheduler_with_certificates(encrypted: str, pem: Path, files: tuple[str, ...]) -> None:
+    module.use_certificates(encrypted, *(pem / name for name in files))
+    with cluster(encrypted) as run:
+        assert cubes(run) == [i**3 for i in CHUNKS]
+
+
+def test_certificates_of_dasks_own_configuration(encrypted: str, pem: Path) -> None:
+    import dask
+
+    files = {"ca-file": "ca.pem", "client.cert": "me.pem", "client.key": "me.key"}
+    tls = {f"distributed.comm.tls.{name}": str(pem / file) for name, file in files.items()}
+    with dask.config.set(tls), cluster(encrypted) as run:
+        assert cubes(run) == [i**3 for i in CHUNKS]
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "{address}: needs --tls-ca and --tls-cert, or distributed.comm.tls in Dask's configuration"),
+        (["ca.pem"], "--tls-cert: is missing beside --tls-ca"),
+        ([None, "me.pem", "me.key"], "--tls-ca: is missing beside --tls-cert and --tls-key"),
+        (["ca.pem", "none.pem"], "--tls-cert: {pem}/none.pem: No such file or directory"),
+        ([".", "me.pem", "me.key"], "--tls-ca: {pem}: Is a directory"),
+        (["text.pem", "me.pem", "me.key"], "{address}: certificates {pem}/text.pem, {pem}/me.pem, {pem}/me.key: "),
+        (["ca.pem", "me.pem"], "{address}: certificates {pem}/ca.pem, {pem}/me.pem: "),
+        (["ca.pem", "me.pem", "other.key"], "key values mismatch"),
+        (["ca.pem", "other.pem", "other.key"], "{address}: cannot be reached: "),
+        (["other.pem", "me.pem", "me.key"], "{address}: cannot be reached: TLS certificate does not match"),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("dask_configuration")
+def test_certificates_that_do_not_do(
+    encrypted: str, pem: Path, files: list[str | None], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_CONNECT_S", 2)
+    paths = [None if name is None else pem / name for name in [*files, None, None, None][:3]]
+    with pytest.raises(UserError) as refused:
+        module.use_certificates(encrypted, *paths)
+        with cluster(encrypted):
+            pytest.fail("began")
+    assert message.format(address=encrypted, pem=pem) in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.usefixtures("dask_configuration")
+def test_encryption_at_one_end_only(encrypted: str, pem: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from distributed import LocalCluster
+
+    monkeypatch.setattr(module, "_CONNECT_S", 2)
+    plain = encrypted.replace("tls", "tcp")
+    with pytest.raises(UserError, match=f"scheduler {plain}: cannot be reached: "), cluster(plain):
+        pytest.fail("began")
+    with LocalCluster(n_workers=0, dashboard_address="127.0.0.1:0", silence_logs=50) as elsewhere:
+        address = elsewhere.scheduler_address.replace("tcp", "tls")
+        module.use_certificates(address, pem / "ca.pem", pem / "both.pem")
+        with pytest.raises(UserError, match=f"scheduler {address}: cannot be reached: "), cluster(address):
+            pytest.fail("began")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--tls-cert", "me.pem"], "error: --tls-cert: for a --scheduler at tls://HOST:PORT only\n"),
+        (
+            ["--tls-ca", "ca.pem", "--scheduler", "tcp://127.0.0.1:9"],
+            "error: --tls-ca: for a --scheduler at tls://HOST:PORT only\n",
+        ),
+        (
+            ["--tls-ca", "ca.pem", "--tls-cert", "me.pem", "--scheduler", "tls://127.0.0.1:9"],
+            "error: --tls-ca: ca.pem: No such file or directory\n",
+        ),
+        (
+            ["--scheduler", "127.0.0.1:9"],
+            "warning: scheduler 127.0.0.1:9: is not encrypted; who can reach it can run code as you\n"
+            "error: scheduler 127.0.0.1:9: cannot be reached: ",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    "verb",
+    [
+        ["sweep", "--no-synthesis", "--out", "out"],
+        ["infer", "--want", "cr_rate=0.5", "--simulations", "500"],
+        ["infer-compare", "--circuits", "noi-0", "--draws", "50"],
+        ["reproduce", "4", "--no-rtl"],
+    ],
+)
+def test_verbs_take_a_scheduler_with_certificates(
+    microzone: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    verb: list[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.setattr(module, "_CONNECT_S", 0.5)
+    done = microzone(*verb, *arguments)
+    assert done.status == 2 and message in done.err
+    assert done.err.count("\n") == message.count("\n") + (not message.endswith("\n"))

@@ -41,10 +41,11 @@ def naive(x: np.ndarray, detector: Any) -> list[int]:
     m = s = v = 0.0
     above, last, found = False, -(10**9), []
     for n, sample in enumerate(x.astype(float)):
-        m += (sample - m) / 2**mean_bits
+        plain_bits = int(np.log2(n + 1))
+        m += (sample - m) / 2 ** min(mean_bits, plain_bits)
         r = abs(sample - m)
-        s += (r - s) / 2**smooth_bits
-        v += (r - v) / 2 ** min(variability_bits, int(np.log2(n + 1)))
+        s += (r - s) / 2 ** min(smooth_bits, plain_bits)
+        v += (r - v) / 2 ** min(variability_bits, plain_bits)
         crossed = s > settings.threshold * v
         settled = n >= round(settings.settle_s * rate_hz)
         rested = n - last >= round(settings.refractory_s * rate_hz)
@@ -154,6 +155,73 @@ def test_real_complex_spikes_are_found(recording: Path, band: Any) -> None:
     assert false * RATE / x.size <= 0.05
     assert real.size == fixed.size
     assert np.abs(real - fixed).max() <= 1
+
+
+@pytest.mark.parametrize("band", [None, [300.0, 3000.0]])
+@pytest.mark.parametrize(
+    ("scale", "offsets"),
+    [
+        (1, (-10_000, -2048, 0, 500, 2048)),  # those that leave all samples within the converter's range
+        (2, (-20_000, -10_000, -2048, 0, 500, 2048, 10_000)),
+        *((scale, (-20_000, -10_000, -2048, 0, 500, 2048, 10_000, 20_000)) for scale in (4, 8, 16)),
+    ],
+)
+def test_real_complex_spikes_are_found_at_any_offset_and_scale(
+    recording: Path, band: Any, scale: int, offsets: tuple[int, ...]
+) -> None:
+    config = CONFIG if band is None else ChipConfig.make(detection={"io": {"bandpass_hz": band}})
+    source = read_recording(recording)
+    x, labels = np.rint(source.channel("HIGH") / scale).astype(int), source.channel("Labels")
+    for offset in offsets:
+        real, fixed = (
+            kind(config, config.detection.io, RATE).process(x + offset).samples[0] for kind in KINDS
+        )
+        assert detection_score(fixed, labels, RATE) == (45, 45, 0), offset
+        assert np.array_equal(real, fixed), offset
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("band", [None, (300.0, 3000.0), (20.0, 3000.0), (5000.0, 12000.0)])
+@pytest.mark.parametrize("offset", [-20_000, 2048, 20_000])
+def test_a_constant_offset_changes_nothing_but_the_mean(kind: Any, band: Any, offset: int) -> None:
+    settings = channel(threshold=1.25, settle_s=0.0).model_copy(update={"bandpass_hz": band})
+    x = bursts(11, [300, 20_000, 40_000], 60_000).astype(int)
+    there, moved = (kind(CONFIG, settings, RATE).process(x + by, trace=True) for by in (0, offset))
+    assert there.samples[0].size > 2 and np.array_equal(there.samples[0], moved.samples[0])
+    by = {"filtered": offset if band is None else 0, "mean": offset if band is None else 0}
+    for name, values in there.signals.items():
+        if kind is DetectorFixed:
+            assert np.array_equal(moved.signals[name], values + by.get(name, 0)), name
+        else:  # of the numbers of float there are fewer around a larger one
+            assert np.abs(moved.signals[name] - values - by.get(name, 0)).max() < 1e-4, name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("band", [None, (300.0, 3000.0)])
+def test_an_electrode_starts_with_its_first_sample_that_is_heard(kind: Any, band: Any) -> None:
+    settings = channel().model_copy(update={"bandpass_hz": band})
+    gap, x = 1 << 15, bursts(12, list(range(10_000, 150_000, 7_000)), 150_000).astype(int) + 20_000
+    late = np.concatenate([np.full(gap, -32_768), x])
+    both = np.stack([late, np.concatenate([x, x[:gap]])], 1)
+    mask = np.zeros(both.shape, bool)
+    mask[:gap, 0] = True
+    found = kind(CONFIG, [settings] * 2, RATE).process(both, blanked=mask, trace=True)
+    assert found.signals["mean"][gap, 0] == (x[0] if band is None else 0)
+    alone = kind(CONFIG, settings, RATE).process(x).samples[0]
+    assert alone.size == 20
+    assert np.abs(found.samples[0] - gap - alone).max() <= 1
+    assert np.array_equal(found.samples[1][:20], alone), "one electrode is nothing to another"
+
+
+def test_the_first_sample_may_be_an_outlier() -> None:
+    """The mean forgets it as a plain average does, not with its time constant."""
+    x = bursts(13, [20_000, 40_000], 60_000)
+    wild = x.copy()
+    wild[0] = 32_767
+    plain, other = (DetectorFixed(CONFIG, channel(), RATE).process(each, trace=True) for each in (x, wild))
+    assert np.array_equal(plain.samples[0], other.samples[0])
+    threshold = plain.signals["threshold"][15_000, 0]
+    assert other.signals["threshold"][15_000, 0] == pytest.approx(threshold, rel=0.05)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -21,9 +21,10 @@ from microzone.gateware.detection import arithmetic as detection_arithmetic
 from microzone.gateware.detection import bandpass, detection
 from microzone.gateware.detection.ports import DetectionCommit, detection_commit_signature
 from microzone.golden_model import ChipConfig, ConfigError
-from microzone.golden_model.detection import SIGNALS, DetectorFixed
+from microzone.golden_model.detection import SIGNALS, DetectorFixed, detection_score
 from microzone.golden_model.detection_parameters import DetectionParameters, DetectionRow
 from microzone.golden_model.events import Events
+from microzone.golden_model.recordings.recording import read_recording
 from microzone.sim.blocks import BENCHES
 from microzone.sim.build.simulators import SIMULATORS, CocotbSimulator
 from microzone.sim.failure import BenchFailure
@@ -43,8 +44,15 @@ MUTATIONS = {
         "rounding = 1 << gain.fraction_bits >> 1",
         "rounding = 0",
     ),
-    "the plain average grows late": (detection_arithmetic, "~inverted[1:]", "~inverted[2:]"),
-    "no average is plain": (detection, "Mux(self.warming & excess", "Mux(Const(0, 1)"),
+    "the plain average grows late": (detection_arithmetic, "inverted[: bits + 1]", "inverted[: bits + 2]"),
+    "no average is plain": (detection, "Mux(excess, table", "Mux(Const(0, 1), table"),
+    "a blanked sample counts for the plain average": (detection, "frames.grows & ~blanked", "frames.grows"),
+    "the filter starts at 0": (bandpass, "Mux(none, walk.x, word)", "word"),
+    "the filter's outputs start with the sample": (
+        bandpass,
+        "(row == _X1) | (row == _X2)",
+        "(row == _X1) | (row == _X2) | (row == _Y1)",
+    ),
     "an event at the threshold": (
         detection,
         "is_less(product.threshold, accumulator.value)",
@@ -264,10 +272,18 @@ def test_frames_are_counted_up_to_their_limit(settle_s: float) -> None:
     async def bench(ctx: Any) -> None:
         ctx.set(block.frame, 1)
         await ctx.tick()
-        for begun in range(limit + 100):
-            got = ~ctx.get(block.inverted), ctx.get(block.log2)
-            log2 = max(begun - 1, 1).bit_length() - 1
+        plain = 0
+        for begun in range(2 * limit + 100):
+            ctx.set(block.log2, plain)
+            got = min(~ctx.get(block.inverted), limit), plain
+            log2 = max(begun, 1).bit_length() - 1
             assert got == (min(begun, limit), min(log2, parameters.most_bits)), begun
+            # One that starts late grows too, also where the count is beyond its limit.
+            for late in range(parameters.most_bits):
+                ctx.set(block.log2, late)
+                assert ctx.get(block.grows) == ((begun + 1) % (2 << late) == 0), (begun, late)
+            ctx.set(block.log2, plain)
+            plain += ctx.get(block.grows)
             await ctx.tick()
 
     simulator = AmaranthSimulator(block)
@@ -406,6 +422,23 @@ def test_the_gateware_finds_the_real_complex_spikes(
     options = ("--config", tmp_path / "settings.toml")
     fixed, rtl = (detected(microzone, recording, model, *options) for model in ("fixed", "rtl"))
     assert rtl.size == 45 and np.array_equal(fixed, rtl)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("band", [None, (300.0, 3000.0)])
+def test_the_gateware_finds_them_at_any_offset_and_scale(recording: Path, band: Any) -> None:
+    """An electrode for each offset and scale."""
+    source, config = read_recording(recording), ChipConfig.make()
+    cases = [(20_000, 4), (-20_000, 16)]
+    columns = [np.rint(source.channel("HIGH") / scale) + offset for offset, scale in cases]
+    settings = config.detection.io.model_copy(update={"bandpass_hz": band})
+    scenario = DetectionScenario(
+        "offsets", config, (settings,) * len(cases), 25000.0, np.stack(columns, 1).astype(np.int64)
+    )
+    found = detection_replay.replay_detection(scenario, usable("verilator"), check=True)
+    for case, column in zip(cases, found["sent"].T, strict=True):
+        score = detection_score(np.flatnonzero(column), source.channel("Labels"), 25000.0)
+        assert score == (45, 45, 0), case
 
 
 def test_settings_that_cannot_be_built_are_refused() -> None:

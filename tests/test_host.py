@@ -610,7 +610,7 @@ LINK_MUTANTS = {
         "read_many", "min(count - len(words), MAX_WORDS)", "count - len(words)", test_long_bursts_are_divided
     ),
     "gaps are off by one": (
-        "_take", "self._last_record - 1)", "self._last_record)", test_records_that_the_wire_loses_are_counted
+        "_follow", "self._last_record - 1)", "self._last_record)", test_records_that_the_wire_loses_are_counted
     ),
 }  # fmt: skip
 

@@ -24,6 +24,7 @@ from microzone.gateware.stimulation.interlock import InterlockFault
 from microzone.golden_model import ChipConfig, Events, Result
 from microzone.golden_model.fixed import to_real
 from microzone.golden_model.microcircuit import MicrocircuitFixed
+from microzone.tools.host import conversion
 from microzone.tools.host import recording as host_recording
 from microzone.tools.host import session as host_session
 from microzone.tools.host.chip import LinkError
@@ -262,21 +263,25 @@ def test_ctrl_c_ends_the_monitor_and_disarms(monkeypatch: pytest.MonkeyPatch) ->
 
 # --- broken on purpose ----------------------------------------------------------------------------
 RECORDING_MUTANTS = {
-    "a step late": ("step = ticks - 1", "step = ticks"),
-    "w of before": ('side="right")', 'side="left")'),
-    "steps wrap": ("% _STAMP - _STAMP // 2", "% _STAMP - _STAMP // 2 - (self.steps >= 300)"),
+    "a step late": (conversion, "steps = ticks - 1", "steps = ticks"),
+    "w of before": (
+        conversion,
+        'known[np.searchsorted(rows["step"], np.arange(start, stop), side="right")]',
+        'known[np.searchsorted(rows["step"], np.arange(start, stop), side="left")]',
+    ),
+    "steps wrap": (host_recording, "- self.start) % _STAMP", "- self.start) % (_STAMP >> 8)"),
     "blanking ends early": (
-        "blanked[max(step, 0) :] = level",
-        "blanked[max(step - (not level), 0) :] = level",
+        conversion,
+        "np.maximum(steps[ours], 0)",
+        'np.maximum(steps[ours] - (rows["flags"][ours] & 1 == 0), 0)',
     ),
 }
 
 
 @pytest.mark.parametrize("name", RECORDING_MUTANTS)
 def test_a_broken_recording_is_found(tmp_path: Path, name: str) -> None:
-    other = changed(host_recording, *RECORDING_MUTANTS[name])
-    with (
-        mock.patch.object(host_session, "Recording", other.Recording),
-        pytest.raises(AssertionError),
-    ):
+    module, *replaced = RECORDING_MUTANTS[name]
+    other = changed(module, *replaced)
+    part = "Recording" if module is host_recording else "convert"
+    with mock.patch.object(host_session, part, getattr(other, part)), pytest.raises(AssertionError):
         test_a_recording_is_what_the_microcircuits_were_told_and_answered(tmp_path, CONFIG)

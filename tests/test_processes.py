@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from microzone.gateware import scratch as scratch_module
-from microzone.gateware.kept import cache_folder, kept_folder, kept_text
+from microzone.gateware.kept import cache_folder, kept_folder, kept_text, prune, size_of
 from microzone.gateware.processes import PASSED, environment, only_environment, run
 from microzone.gateware.scratch import LOCK, Scratch, sweep
 from microzone.gateware.toolchain import ToolError, tool_version
@@ -84,6 +84,17 @@ def test_no_version_is_read_out_of_a_traceback(tmp_path: Path) -> None:
         assert tool_version(str(tool)) == found
     with pytest.raises(ToolError, match="nowhere: cannot be run: No such file"):
         tool_version("/nowhere")
+
+
+def test_amaranth_finds_yosys_by_itself() -> None:
+    code = (
+        "from amaranth.back import verilog; from microzone.gateware import Microcircuit;"
+        "from microzone.golden_model import ChipConfig;"
+        "print(verilog.convert(Microcircuit(ChipConfig.make(), 1), name='core').count('endmodule'))"
+    )
+    given = {name: value for name, value in os.environ.items() if name != "YOSYS"}
+    done = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True)
+    assert done.returncode == 0 and int(done.stdout) > 1, done.stderr
 
 
 # --- folders for a while ------------------------------------------------------------------------
@@ -204,6 +215,17 @@ def test_without_a_home_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda name: f"~/.cache/{name}")
     with pytest.raises(ToolError, match=r"no home folder, .* with MICROZONE_CACHE"):
         cache_folder()
+
+
+def test_pruning_empties_the_cache_and_leaves_other_files(own_cache: Path) -> None:
+    folder = made_folder([])
+    kept_text("core", "1" * 64, lambda: "module a; endmodule\n")
+    (own_cache / "numba-0123456789abcdef0123").mkdir()
+    held = size_of(own_cache)
+    (own_cache / "mine").mkdir()
+    (own_cache / "mine.sv").touch()
+    assert prune() == (own_cache, held) and not folder.exists()
+    assert {path.name for path in own_cache.iterdir()} == {"mine", "mine.sv"}
 
 
 # --- signals ------------------------------------------------------------------------------------

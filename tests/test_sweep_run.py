@@ -162,7 +162,9 @@ def test_a_killed_worker_changes_nothing(
 
     def kill(self: Store, part: Any, columns: Any) -> None:
         save(self, part, columns)
-        workers = [child.pid for child in multiprocessing.active_children() if "Dask Worker" in child.name]
+        workers = [
+            child.pid for child in multiprocessing.active_children() if child.name == "microzone worker"
+        ]
         assert len(workers) >= 1 and None not in workers
         if len(killed) < 2 and len(parts_of(folder)) in (1, 6):
             killed.append(workers[0] or 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+from conftest import Outcome
 from microzone.gateware.microcircuit.microcircuit import Microcircuit
 from microzone.gateware.toolchain import ToolError, to_verilog
 from microzone.golden_model import ChipConfig
@@ -22,6 +24,7 @@ from microzone.sim.build.simulators import SIMULATORS, CocotbSimulator, bench_te
 from microzone.sim.failure import BenchFailure, check
 from test_processes import HOSTILE
 
+MODULE = BENCHES["microcircuit"].module
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = [
     path for room in ("package", "golden_model", "gateware", "sim", "boards", "tools")
@@ -84,6 +87,38 @@ def test_no_variable_makes_a_good_core_fail(
     lines: list[str] = []
     BENCHES["microcircuit"].run(quickest, config_name="undelayed", channels=2, steps=100, report=lines.append)
     assert len(lines) == 4
+
+
+@pytest.mark.parametrize("name", ["verilator", "icarus"])
+def test_what_fails_is_recorded_and_waves_of_an_earlier_run_go(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    microzone: Callable[..., Outcome],
+) -> None:
+    if SIMULATORS[name].version() is None:
+        pytest.skip(f"{name} is not installed")
+    asked = ("sim", "--config", "undelayed", "--channels", 2, "--steps", 40, "--waves", "--simulator", name)
+    good = replace(BENCHES["microcircuit"], module=None)
+    monkeypatch.setitem(BENCHES, "microcircuit", good)
+    assert microzone(*asked).status == 0
+    assert len(list(Path("waves").glob("*.vcd"))) == 3
+    monkeypatch.setitem(BENCHES, "microcircuit", replace(good, module=MODULE, emit=wrong_readback))
+    failed = microzone(*asked)
+    assert failed.status == 1 and "open with gtkwave waves/ports.vcd" in failed.err
+    assert [path.name for path in Path("waves").glob("*.vcd")] == ["ports.vcd"]
+    assert "readback__payload" in Path("waves/ports.vcd").read_text()
+
+
+def test_a_configuration_of_a_file_is_tried(
+    quickest: CocotbSimulator, tmp_path: Path, microzone: Callable[..., Outcome]
+) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text("[trace]\nduration_s = 0.2\n")
+    asked = ("sim", "--config", mine, "--steps", 40, "--simulator", quickest.name)
+    outcome = microzone(*asked)
+    assert outcome.status == 0, outcome.err
+    refused = microzone("sim", "recalibration", *asked[1:])
+    assert refused.status == 2 and refused.err == f"error: {mine}: does not recalibrate\n"
 
 
 # --- which tests ran ----------------------------------------------------------------------------

@@ -1,35 +1,42 @@
-"""Work on several processes or machines by Dask: chunks in, results out as they come."""
+"""Work on several processes, or on the machines of a Dask scheduler: chunks in, results out as they come.
+
+What workers are sent is unpickled, and so runs code. Those of this machine are at the ends of pipes, which
+nobody else can reach. A scheduler can be reached by its network: ``tls://`` keeps out who has no certificate.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import CancelledError
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from ..golden_model.provenance import Provenance, module_name, provenance, whole_package
 from .errors import UserError
+from .workers import Workers
 
-__all__ = ["Run", "check_where", "cluster"]
+__all__ = ["Run", "check_where", "cluster", "is_encrypted", "use_certificates"]
 
 Chunk = TypeVar("Chunk")
 Answer = TypeVar("Answer")
 
 ALLOWED_FAILURES = 10
-"""A chunk whose worker was killed so often and once more is given up: it may be what kills them."""
+"""A chunk whose worker was killed so often and once more is given up; a scheduler has its own limit."""
 _CONNECT_S = 10
 """How long a scheduler is waited for, and then its first worker."""
 _ADDRESS = re.compile(r"((tcp|tls|ws|wss)://)?[^\s/]+:\d{1,5}")
-"""Others are better refused here: Dask's client waits for them in vain while it closes."""
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
+"""Other schemes run in this process, or need what is not installed."""
+_LOCAL = "local cluster"
+_ENCRYPTED = ("tls", "wss")
 _LOGGERS = ("distributed", "tornado")
-_IGNORE_SIGINT = "import signal; signal.signal(signal.SIGINT, lambda *_: None)"
-"""Ctrl-C reaches all processes: this one ends the workers, and programs that they run end by themselves."""
+_SAME = {"python": 2, "dask": 3, "distributed": 3}
+"""Parts of a version that must be the same at both ends: they exchange pickles and Dask's own messages."""
 
 
 class Run(Protocol):
@@ -69,6 +76,21 @@ class _Here:
             yield index, function(chunk)
 
 
+class _Local:
+    """Chunks on processes of this machine."""
+
+    def __init__(self, count: int) -> None:
+        self._workers = Workers(count, _LOCAL, allowed_failures=ALLOWED_FAILURES)
+        self.close = self._workers.close
+
+    def map(
+        self, function: Callable[[Chunk], Answer], chunks: Sequence[Chunk]
+    ) -> Iterator[tuple[int, Answer]]:
+        work = partial(_work, function, _provenance(function))
+        with _named_modules(_LOCAL):
+            yield from self._workers.map(work, chunks)
+
+
 class _Dask:
     """Chunks on the workers of a Dask scheduler."""
 
@@ -86,7 +108,8 @@ class _Dask:
         try:
             for future in as_completed(futures, loop=self._client.loop):
                 try:
-                    answer = future.result()
+                    with _named_modules(self._name):
+                        answer = future.result()
                 except KilledWorker as error:
                     raise UserError(
                         f"{self._name}: chunk {index[future.key]} was given up, {error.allowed_failures + 1} "
@@ -94,24 +117,84 @@ class _Dask:
                     ) from None
                 except CancelledError:
                     raise UserError(f"{self._name}: lost while it worked") from None
-                except (ModuleNotFoundError, RuntimeError) as error:
-                    missing = error.__cause__ if isinstance(error, RuntimeError) else error
-                    if not isinstance(missing, ModuleNotFoundError):
-                        raise
-                    raise UserError(
-                        f"{self._name}: scheduler or worker has no module {missing.name!r}; start both where "
-                        "this microzone is installed"
-                    ) from None
                 yield index[future.key], answer
                 future.release()
         finally:
             self._client.cancel(futures)
 
 
+@contextmanager
+def _named_modules(name: str) -> Iterator[None]:
+    """A module that is not there for a worker is one line, with what to do."""
+    try:
+        yield
+    except (ModuleNotFoundError, RuntimeError) as error:
+        missing = error.__cause__ if isinstance(error, RuntimeError) else error
+        if not isinstance(missing, ModuleNotFoundError):
+            raise
+        raise UserError(
+            f"{name}: scheduler or worker has no module {missing.name!r}; start both where this microzone is "
+            "installed"
+        ) from None
+
+
 def check_where(scheduler: str | None, workers: int | None) -> None:
-    """UserError if both are given: a scheduler has workers of its own."""
+    """UserError if both are given, as a scheduler has workers of its own, or one of them cannot be."""
     if scheduler is not None and workers is not None:
         raise UserError("--workers: those of --scheduler are its own")
+    if scheduler is not None and _ADDRESS.fullmatch(scheduler) is None:
+        raise UserError(f"scheduler {scheduler}: is no address such as tcp://host:8786")
+    if workers is not None and workers < 0:
+        raise UserError(f"workers = {workers}: limit is 0")
+
+
+def is_encrypted(scheduler: str) -> bool:
+    """Whether who talks to the scheduler at this address must have a certificate."""
+    return scheduler.partition("://")[0] in _ENCRYPTED
+
+
+def use_certificates(
+    scheduler: str | None, ca: Path | None, cert: Path | None, key: Path | None = None
+) -> None:
+    """Set, for this process, what Dask's configuration says about TLS (``distributed.comm.tls``).
+
+    Parameters
+    ----------
+    scheduler : str or None
+        For which they are.
+    ca, cert, key : Path or None
+        PEM files: the authority that signed everyone's certificate, one's own certificate, its key if that is
+        not in the same file. All None leaves Dask's configuration as it is.
+
+    Raises
+    ------
+    UserError
+        If the scheduler takes none, one is missing, or one cannot be read.
+    """
+    files = {"--tls-ca": ca, "--tls-cert": cert, "--tls-key": key}
+    given = {option: path for option, path in files.items() if path is not None}
+    if not given:
+        return
+    if scheduler is None or not is_encrypted(scheduler):
+        raise UserError(f"{next(iter(given))}: for a --scheduler at tls://HOST:PORT only")
+    for option in ("--tls-ca", "--tls-cert"):
+        if option not in given:
+            raise UserError(f"{option}: is missing beside {' and '.join(given)}")
+    for option, path in given.items():
+        try:
+            with path.open("rb"):
+                pass
+        except OSError as error:
+            raise UserError(f"{option}: {path}: {error.strerror}") from None
+    import dask
+
+    dask.config.set(
+        {
+            "distributed.comm.tls.ca-file": str(ca),
+            "distributed.comm.tls.client.cert": str(cert),
+            "distributed.comm.tls.client.key": None if key is None else str(key),
+        }
+    )
 
 
 @contextmanager
@@ -121,9 +204,11 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
     Parameters
     ----------
     scheduler : str, optional
-        Address of a Dask scheduler, such as ``tcp://host:8786``. Else a cluster of processes on this machine.
+        Address of a Dask scheduler, such as ``tls://host:8786``, for which Dask's configuration has the
+        certificates. Who reaches one at ``tcp://`` can run code on it, its workers and in this process. Else
+        processes of this machine do the work.
     workers : int, optional
-        Processes of that local cluster, each of one thread; else one a core. 0 works in this process.
+        How many of these, each of one thread; else one a core. 0 works in this process.
 
     Yields
     ------
@@ -134,57 +219,32 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
     Raises
     ------
     UserError
-        If the scheduler cannot be reached or has no worker, or `workers` are given beside it.
+        If the scheduler cannot be reached, has no worker or another version of Python or Dask, if
+        certificates for it are missing or damaged, or if `workers` are given beside it.
     """
     check_where(scheduler, workers)
-    if scheduler is None and workers == 0:
+    if scheduler is not None:
+        with _quiet(), _remote(scheduler) as client:
+            yield _Dask(client, scheduler)
+    elif workers == 0:
         yield _Here()
-        return
-    with ExitStack() as stack:
-        stack.enter_context(_quiet())
-        client = (
-            stack.enter_context(_local(_cores() if workers is None else workers))
-            if scheduler is None
-            else stack.enter_context(_remote(scheduler))
-        )
-        yield _Dask(client, scheduler or "local cluster")
-
-
-@contextmanager
-def _local(workers: int) -> Iterator[Any]:
-    import dask
-    from distributed import Client, LocalCluster
-
-    if workers < 1:
-        raise UserError(f"workers = {workers}: limit is 0")
-    settings = {
-        "distributed.scheduler.allowed-failures": ALLOWED_FAILURES,
-        "distributed.nanny.pre-spawn-environ": dict.fromkeys(_THREADS, 1),
-        "distributed.worker.preload": [_IGNORE_SIGINT],
-    }
-    with (
-        tempfile.TemporaryDirectory(prefix="microzone-") as folder,
-        dask.config.set(settings),
-        LocalCluster(
-            n_workers=workers, threads_per_worker=1, memory_limit=None, local_directory=folder,
-            dashboard_address="127.0.0.1:0", scheduler_kwargs={"dashboard": False},  # or else port 8787
-            silence_logs=logging.CRITICAL,
-        ) as local,
-        Client(local) as client,
-    ):  # fmt: skip
-        yield client
+    else:
+        with closing(_Local(_cores() if workers is None else workers)) as run:
+            yield run
 
 
 @contextmanager
 def _remote(scheduler: str) -> Iterator[Any]:
     from distributed import Client
 
-    if _ADDRESS.fullmatch(scheduler) is None:
-        raise UserError(f"scheduler {scheduler}: is no address such as tcp://host:8786")
+    security = _security(scheduler)
     try:
-        client = Client(scheduler, timeout=_CONNECT_S, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"scheduler {scheduler}: cannot be reached: {error}") from None
+        _call_on(scheduler, security)
+        client = Client(scheduler, timeout=_CONNECT_S, security=security, set_as_default=False)
+    except Exception as error:  # of a socket, of TLS, of Dask's messages where something else listens
+        raise UserError(
+            f"scheduler {scheduler}: cannot be reached: {str(error) or type(error).__name__}"
+        ) from None
     with client:
         try:
             client.wait_for_workers(1, timeout=_CONNECT_S)
@@ -192,7 +252,56 @@ def _remote(scheduler: str) -> Iterator[Any]:
             raise UserError(
                 f"scheduler {scheduler}: has no worker; start `dask worker {scheduler}`"
             ) from None
+        _check_versions(scheduler, client.get_versions())
         yield client
+
+
+def _security(scheduler: str) -> Any:
+    """What Dask's configuration says about certificates; UserError if they do not serve at this address."""
+    from distributed.security import Security
+
+    security: Any = Security()
+    try:
+        context = security.get_connection_args("client")["ssl_context"]
+    except OSError as error:  # of a file that is missing, or has no certificate or key
+        files = security.tls_ca_file, security.tls_client_cert, security.tls_client_key
+        named = ", ".join(str(file) for file in files if file)
+        raise UserError(f"scheduler {scheduler}: certificates {named}: {error.strerror or error}") from None
+    if context is None and is_encrypted(scheduler):
+        raise UserError(
+            f"scheduler {scheduler}: needs --tls-ca and --tls-cert, or distributed.comm.tls in Dask's "
+            "configuration"
+        )
+    return security
+
+
+def _call_on(scheduler: str, security: Any) -> None:
+    """Connect once and hang up: a client of Dask's that fails to connect may hang while it closes."""
+    from distributed.comm.core import connect
+
+    async def connected() -> None:
+        comm = await connect(scheduler, timeout=_CONNECT_S, **security.get_connection_args("client"))
+        await comm.close()
+
+    with ThreadPoolExecutor(1) as thread:  # the caller, such as a notebook, may have a loop of its own
+        thread.submit(asyncio.run, asyncio.wait_for(connected(), _CONNECT_S + 1)).result()
+
+
+def _check_versions(scheduler: str, versions: Any) -> None:
+    """UserError if scheduler or workers have another Python or Dask than this process."""
+
+    def short(packages: dict[str, Any], name: str) -> str:
+        return ".".join(str(packages.get(name)).split(".")[: _SAME[name]])
+
+    here = versions["client"]["packages"]
+    workers = {f"worker {name}": found for name, found in versions["workers"].items()}
+    for who, found in {"it": versions["scheduler"], **workers}.items():
+        for name in _SAME:
+            if (other := short(found["packages"], name)) != (ours := short(here, name)):
+                raise UserError(
+                    f"scheduler {scheduler}: {who} has {name} {other} instead of {ours}; start scheduler and "
+                    "workers where this microzone is installed"
+                )
 
 
 @contextmanager

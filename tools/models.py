@@ -5,9 +5,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +28,10 @@ __all__ = [
     "LABELS",
     "MODELS",
     "Comparison",
+    "Course",
     "ModelName",
     "behaviour",
+    "course_numbers",
     "fixed_recalibrations",
     "float_recalibrations",
     "paired_then_alone",
@@ -295,17 +297,41 @@ def _pair_up(
     return {shift: count for shift, count in shifts.items() if count}, len(left) + len(right)
 
 
+@dataclass(frozen=True)
+class Course:
+    """What a report says of CRs and w.
+
+    Attributes
+    ----------
+    cr : int
+        How many.
+    w_min, w_max, w_last : float
+        Least, largest and last w after a step.
+    """
+
+    cr: int
+    w_min: float
+    w_max: float
+    w_last: float
+
+    @classmethod
+    def of(cls, result: Result) -> Self:
+        """Of a result in memory."""
+        w = result.w
+        return cls(int(result.cr.size), float(w.min()), float(w.max()), float(w[-1]))
+
+
 def behaviour(result: Result, trials: Score | None) -> dict[str, Any]:
     """A result as plain numbers, for JSON."""
-    numbers: dict[str, Any] = {
-        "cr": int(result.cr.size),
-        "w_min": float(result.w.min()),
-        "w_max": float(result.w.max()),
-        "w_last": float(result.w[-1]),
-        "w_drift": float(result.w[-1]) - result.config.weight.initial,
-    }
-    if result.recalibrations is not None:
-        found = result.recalibrations
+    return course_numbers(Course.of(result), result.config, result.recalibrations, trials)
+
+
+def course_numbers(
+    course: Course, config: ChipConfig, found: Recalibrations | None, trials: Score | None
+) -> dict[str, Any]:
+    """:func:`behaviour` of a result that is not in memory as a whole."""
+    numbers: dict[str, Any] = asdict(course) | {"w_drift": course.w_last - config.weight.initial}
+    if found is not None:
         numbers["recalibrations"] = {
             "count": int(found.step.size),
             "kept": {

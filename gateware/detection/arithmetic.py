@@ -26,7 +26,7 @@ def is_less(value: Value, inverted: Value) -> Value:
 
 
 class FrameCount(Component):
-    """How many frames have begun, and the shift of the plain average over so many samples.
+    """How many frames have begun, and whether an average that is still a plain one becomes a slower one.
 
     Parameters
     ----------
@@ -37,14 +37,19 @@ class FrameCount(Component):
     frame : In(1)
         A frame begins.
     inverted : Out(signed(count_format.width + 2))
-        ``~(frames begun)`` two cycles later, held once they are more than any number of ``count_format``.
-    log2 : Out(range(most_bits + 1))
-        ``min(floor(log2(frames begun)), most_bits)``, three cycles later.
+        ``~(frames begun)`` two cycles later. Once they are more than any number of ``count_format`` they stay
+        more, and only the bits of ``count_format`` go on.
+    log2 : In(range(most_bits + 1))
+        The shift of such an average.
+    grows : Out(1)
+        One more from the next frame on: the frames begun by then are a multiple of ``2**(log2 + 1)``. From 0
+        on, with every frame, that is floor(log2(frames begun)), most_bits at most.
     """
 
     frame: Signal
     inverted: Signal
     log2: Signal
+    grows: Signal
 
     def __init__(self, parameters: DetectionParameters) -> None:
         self._count, self._most_bits = parameters.count_format, parameters.most_bits
@@ -52,7 +57,8 @@ class FrameCount(Component):
             {
                 "frame": In(1),
                 "inverted": Out(Shape(self._count.width + 2, signed=True)),
-                "log2": Out(range(self._most_bits + 1)),
+                "log2": In(range(self._most_bits + 1)),
+                "grows": Out(1),
             }
         )
 
@@ -60,16 +66,16 @@ class FrameCount(Component):
         m = Module()
         begins = Signal()
         inverted = self.inverted
+        beyond = inverted[self._count.width :]
         m.d.sync += begins.eq(self.frame)
         # It is 0 in the first cycle after reset: a flip-flop that starts as 1 has inverters on both sides.
-        with m.If((begins & inverted[self._count.width]) | ~inverted[-1]):
+        with m.If(begins | ~inverted[-1]):
             m.d.sync += inverted.eq(inverted - 1)
-        # The next power of two is reached once that bit of the count is 1.
-        grows = inverted[-1] & ~inverted[1:].bit_select(self.log2, 1)
-        if self._count.width > self._most_bits:
-            grows &= self.log2 != self._most_bits
-        with m.If(grows):
-            m.d.sync += self.log2.eq(self.log2 + 1)
+        with m.If(beyond == 0b10):
+            m.d.sync += beyond.eq(0b10)
+        # One frame more is such a multiple where all bits below are 1. None of them is in that first cycle.
+        ends = Cat((inverted[: bits + 1] == 0) & inverted[-1] for bits in range(self._most_bits))
+        m.d.comb += self.grows.eq(ends.bit_select(self.log2, 1))
         return m
 
 

@@ -206,25 +206,28 @@ class _Walk:
 
 
 class _History:
-    """The memory of inputs and outputs one and two samples ago.
+    """The memory of inputs and outputs one and two samples ago; a bit above says that there was no input yet.
 
     Attributes
     ----------
     past : Value
-        What it has for the term of the turn before.
+        What it has for the term of the turn before; in place of an input that was not, the sample that is
+        within.
     """
 
     def __init__(self, m: Module, bandpass: BandPass, walk: _Walk) -> None:
         self._m, self._bandpass, self._walk = m, bandpass, walk
-        history: memory.Memory[Shape, Value] = memory.Memory(
-            shape=bandpass.parameters.config.formats.filter_state.as_shape(),
+        state = bandpass.parameters.config.formats.filter_state
+        history: memory.Memory[int, Value] = memory.Memory(
+            shape=state.width + 1,
             depth=1 << _HISTORY_BITS + len(walk.electrode),
             init=[],
             attrs={"ram_style": "block"},
         )
         m.submodules.history = history
         past, kept = history.read_port(), history.write_port()
-        self.past, self._kept = past.data, kept
+        word, none = past.data[: state.width].as_signed(), past.data[state.width]
+        self.past, self._kept = Mux(none, walk.x, word), kept
         wanted = Array(Const(at or 0, _HISTORY_BITS) for _, at in _TERMS)[walk.turn]
         m.d.comb += [past.addr.eq(Cat(wanted, walk.electrode)), past.en.eq(~bandpass.idle)]
 
@@ -233,15 +236,19 @@ class _History:
         kept, blanked = self._kept, self._walk.blanked
         self._m.d.comb += [
             kept.addr.eq(Cat(Const(at, _HISTORY_BITS), self._walk.electrode)),
-            kept.data.eq(word),
+            kept.data.eq(word[: len(kept.data) - 1]),
             kept.en.eq(~blanked),
         ]
 
     def clear(self) -> None:
-        """Write 0 to the row of `address`, if it has one."""
+        """Write 0 to the row of `address`, if it has one, or that there was no input."""
         address = self._bandpass.address
         row, electrode = address[:_HISTORY_BITS], address[TABLE_BITS:]
-        self._m.d.comb += [self._kept.addr.eq(Cat(row, electrode)), self._kept.en.eq(1)]
+        self._m.d.comb += [
+            self._kept.addr.eq(Cat(row, electrode)),
+            self._kept.data[-1].eq((row == _X1) | (row == _X2)),
+            self._kept.en.eq(1),
+        ]
 
 
 class _Sum:

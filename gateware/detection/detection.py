@@ -177,7 +177,7 @@ class Detection(DetectionTiming, Component):
         port = _AccessPort(self, intake)
         # What is written is the accumulator, or a parameter while that is 0; and beside COUNTS their bit.
         written = averages.accumulator.value | Mux(self.access.ready, port.fitted, 0)
-        m.d.comb += table.write.data.eq(written)
+        m.d.comb += table.write.data.eq(Cat(written[: table.width], averages.kept_log2))
         with m.If(decision.counting):
             m.d.comb += table.write.data[self.parameters.count_format.width].eq(decision.was_above)
         port.answer(m)
@@ -266,6 +266,7 @@ class _Table:
     """One table an electrode, of parameters and state, and behind all of them what they are after reset.
 
     That is a page a distinct setting. Shifts and gain are read beside the rest, from a copy of the low bits.
+    Above the word of an average is its shift while it is a plain one.
 
     Attributes
     ----------
@@ -278,6 +279,8 @@ class _Table:
     read, write : ReadPort, WritePort
     word, low_word : Value
         What was fetched.
+    plain_log2 : Value
+        What is above it.
     shift : Value
         That of an average, where its row was fetched from the low bits.
     """
@@ -293,7 +296,7 @@ class _Table:
             word for page in self.pages for word in words_after_reset(given, given.settings.index(page))
         ]
         table: memory.Memory[int, Value] = memory.Memory(
-            shape=self.width,
+            shape=self.width + given.most_bits.bit_length(),
             depth=words + len(after_reset),
             init=[0] * words + [word % (1 << self.width) for word in after_reset],
             attrs={"ram_style": "block"},
@@ -306,7 +309,8 @@ class _Table:
         m.submodules.low_table = low_table
         self.read, self.write = read, write = table.read_port(), table.write_port()
         self._low_read, low_write = low_read, _ = low_table.read_port(), low_table.write_port()
-        self.word, self.low_word = read.data, low_read.data
+        self.word, self.plain_log2 = read.data[: self.width], read.data[self.width :]
+        self.low_word = low_read.data
         self.shift = self.low_word[:shift_width]
         m.d.comb += [
             read.en.eq(0),
@@ -338,8 +342,8 @@ class _Averages:
     ----------
     frames : FrameCount
     accumulator : Accumulator
-    warming : Signal
-        In the cycle of `subtract`: the average is the plain one where that is shorter.
+    kept_log2 : Value
+        Shift of the average as a plain one, to be kept with what `average` has made of it.
     """
 
     def __init__(self, m: Module, core: Detection, table: _Table, scaled: Value, blanked: Signal) -> None:
@@ -352,22 +356,24 @@ class _Averages:
             accumulator.word.eq(table.word),
             accumulator.sample.eq(scaled),
         ]
+        self._log2 = Signal.like(frames.log2)
+        m.d.comb += frames.log2.eq(self._log2)
 
         # The shift of the second cycle of an average, 0 in any other. A table says what is too large.
         shift = table.shift
-        self.warming = Signal()
         too_large = sum(1 << bits for bits in range(given.most_bits + 1, 1 << len(shift)))
         limited = Mux(Const(too_large, 1 << len(shift)).bit_select(shift, 1), given.most_bits, shift)
         excess: Value = Const(0, 1)
-        for mine, other in zip(limited, frames.log2, strict=True):
-            excess = Mux(mine == other, excess, mine)  # limited > frames.log2; a carry chain would be larger
-        self._shift = Mux(self.warming & excess, frames.log2, limited)
+        for mine, other in zip(limited, table.plain_log2, strict=True):
+            excess = Mux(mine == other, excess, mine)  # limited > plain_log2; a carry chain would be larger
+        self._shift, self._plain_log2 = Mux(excess, table.plain_log2, limited), table.plain_log2
         m.d.sync += accumulator.bits.eq(0)
+        self.kept_log2 = (frames.log2 + (frames.grows & ~blanked))[: len(frames.log2)]
 
     def subtract(self) -> None:
         """First cycle: the difference of the accumulator's value and the average that was fetched."""
         self._m.d.comb += self.accumulator.takes.eq(1)
-        self._m.d.sync += self.accumulator.bits.eq(self._shift)
+        self._m.d.sync += [self.accumulator.bits.eq(self._shift), self._log2.eq(self._plain_log2)]
 
     def average(self) -> None:
         """Second cycle: the average and its share of the difference; a blanked sample leaves it."""
@@ -590,7 +596,6 @@ class _Sequence:
             m.next = "SUBTRACT_LONG"
         with m.State("SUBTRACT_LONG"):
             table.keep(TableWord.ASIDE)  # abs(x - m)
-            m.d.comb += self.averages.warming.eq(1)
             subtract()
             m.next = "AVERAGE_LONG"
         with m.State("AVERAGE_LONG"):

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..amplifier import STEP_UV
 from ..files import FileError
 from ..inputs import open_input
 from .matlab import read_matlab
@@ -51,7 +52,7 @@ class Recording:
         Raises
         ------
         FileError
-            If there is no such channel, it is empty, not finite, or needs `lsb`.
+            If there is no such channel, it is empty, not finite, needs `lsb`, or is rounded to nothing by it.
         """
         samples = self.vector(name)
         if not samples.size:
@@ -60,18 +61,43 @@ class Recording:
             if samples.dtype.kind not in "iu":
                 raise FileError(
                     f"{self.path}: channel {name!r} is {samples.dtype}, not ADC counts; give the value of "
-                    "one count (--lsb; of demo, --io-lsb)"
+                    f"one count (--lsb; of demo, --io-lsb){_likely_lsb(samples)}"
                 )
             return samples
         if not (np.isfinite(lsb) and lsb > 0):
             raise FileError(f"{self.path}: value of one count = {lsb:g}, must be above 0")
-        if not np.isfinite(samples).all():
-            raise FileError(f"{self.path}: channel {name!r} has samples that are not finite")
+        finite = np.isfinite(samples)
+        if not finite.all():
+            raise FileError(
+                f"{self.path}: channel {name!r} has samples that are not finite: {np.sum(~finite)} of "
+                f"{samples.size}"
+            )
         counts = np.rint(samples / lsb)
+        if np.ptp(counts) < _LEAST_COUNTS and np.unique(counts).size < np.unique(samples).size:
+            raise FileError(
+                f"{self.path}: channel {name!r} is rounded to nothing by {lsb:g} a count: counts from "
+                f"{counts.min() + 0:.0f} to {counts.max() + 0:.0f}{_likely_lsb(samples)}"
+            )
         if np.abs(counts).max() > 2**31:
             raise FileError(f"{self.path}: channel {name!r} exceeds 2**31 counts of {lsb:g}")
         return counts.astype(np.int64)
 
+
+def _likely_lsb(samples: npt.NDArray[Any]) -> str:
+    """What one count may be, by how large the samples of an electrode are; nothing where none is finite."""
+    finite = samples[np.isfinite(samples)]
+    largest = float(np.abs(finite).max(initial=0.0))
+    if not largest:
+        return ""
+    # An electrode's signal is within 10 mV, as the range of the amplifiers is.
+    unit, volts = next(each for each in _UNITS if largest <= 0.01 / each[1] or each is _UNITS[-1])
+    lsb = STEP_UV * 1e-6 / volts
+    return f"; samples lie within ±{largest:.3g}: if in {unit}, {lsb:g} is {STEP_UV:g} µV a count"
+
+
+_LEAST_COUNTS = 16
+"""From the lowest to the highest sample: the noise of an electrode alone has more."""
+_UNITS = (("volts", 1.0), ("millivolts", 1e-3), ("microvolts", 1e-6))
 
 READERS: Mapping[str, Callable[[Path], Mapping[str, Any]]] = {".mat": read_matlab}
 """By file name suffix: a function from path to variables."""

@@ -7,13 +7,14 @@ from ..tools.host.chip import Identity as Identity
 from ..tools.host.connection import Connection as Connection
 from ..tools.host.connection import Trials as Trials
 from ..tools.host.connection import connected as connected
+from ..tools.host.conversion import convert as convert
 from ..tools.host.link import HostLink as HostLink
 from ..tools.host.link import LinkError as LinkError
 from ..tools.host.link import Transport as Transport
 from ..tools.host.monitor import Monitor as Monitor
 from ..tools.host.monitor import run_monitor as run_monitor
 from ..tools.host.parameters import Weights as Weights
-from ..tools.host.recording import Recording as Recording
 from ..tools.host.serial import SerialTransport as SerialTransport
 from ..tools.host.serial import find_port as find_port
+from ..tools.host.session import RecordingError as RecordingError
 from ..tools.host.session import record_session as record_session

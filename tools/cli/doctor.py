@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
@@ -12,10 +13,23 @@ from .options import JsonOption, console
 __all__ = ["doctor"]
 
 
-def doctor(as_json: JsonOption = False) -> None:
-    """Print each tool's version, and how to get what is missing."""
+def doctor(
+    as_json: JsonOption = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Empty the cache instead: compiled simulations, Verilog, kernels.")
+    ] = False,
+) -> None:
+    """Print each tool's version, how to get what is missing, and where the cache is."""
+    if prune:
+        from ...gateware.kept import prune as empty_cache
+
+        folder, freed = empty_cache()
+        console.print(f"cache {folder}: {freed / 1e6:.0f} MB removed", highlight=False, markup=False)
+        return
     from rich.table import Table
 
+    from ...gateware.kept import size_of
+    from ...golden_model.files import cache_path
     from ..doctor import examine
 
     findings = examine()
@@ -34,5 +48,11 @@ def doctor(as_json: JsonOption = False) -> None:
                 note,
             )
         console.print(table)
+        folder = cache_path()
+        size = size_of(folder) / 1e6 if folder.is_dir() else 0
+        console.print(
+            f"cache {folder}: {size:.0f} MB; empty it with: microzone doctor --prune",
+            highlight=False, markup=False, soft_wrap=True,
+        )  # fmt: skip
     if any(finding.needed and finding.version is None for finding in findings):
         raise typer.Exit(1)

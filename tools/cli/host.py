@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
@@ -229,7 +230,9 @@ def monitor(
         if preparation is not None:
             whole = preparation.n_steps * host.config.time.step_s
             seconds = whole if seconds is None else min(seconds, whole)
-        run_monitor(host, host.config, console, arm=arm, seconds=seconds)
+        ended = run_monitor(host, host.config, console, arm=arm, seconds=seconds).ended_by
+    if ended.status:
+        raise typer.Exit(ended.status)
 
 
 @host_app.command()
@@ -250,16 +253,70 @@ def record(
     cs_alone: AloneOption = _ALONE,
     iti: ItiOption = _ITI,
     seed: SeedOption = _SEED,
+    overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Arm a chip and record its session, so that `microzone compare` reads it back."""
-    from ...golden_model.config import ChipConfig, ConfigError
+    from ...golden_model.config import ChipConfig
+    from ..host.conversion import check_free
+    from ..host.journal import JOURNAL
+    from ..host.session import RecordingError, how_to_recover
+
+    check_free(out, overwrite=overwrite, inputs=(load, config))
+    asked = ChipConfig.load(load) if load else None
+    trials = (paired, cs_alone, iti, seed)
+    where = _connected(port, baud, simulated, config, trials)
+    try:
+        report = _record(where, out, asked, seconds, overwrite=overwrite, simulated=simulated)
+    except RecordingError:
+        raise
+    except BaseException:  # what it has recorded is not lost
+        if (out / JOURNAL).exists():
+            _warn(f"{out / JOURNAL}: kept; {how_to_recover(out / JOURNAL)}")
+        raise
+    _tell(report, out, as_json=as_json)
+    ended_by = report["ended_by"]
+    if ended_by is not None and ended_by != "SIGINT":
+        raise typer.Exit(128 + signal.Signals[ended_by])
+    if not report["complete"]:
+        raise typer.Exit(1)
+
+
+@host_app.command()
+def recover(
+    journal: Annotated[Path, typer.Argument(help="Left by a recording that was stopped: recording.journal.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for events, result, configuration, report; else the journal's."),
+    ] = None,
+    overwrite: OverwriteOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make the files of a recording that was stopped before its end, of its journal."""
+    from ..host.conversion import convert
+
+    folder = journal.parent if out is None else out
+    report = convert(journal, folder, overwrite=overwrite)
+    _tell(report, folder, as_json=as_json)
+    if not report["complete"]:
+        raise typer.Exit(1)
+
+
+def _record(
+    where: AbstractContextManager[tuple[Host, Preparation | None]],
+    out: Path,
+    asked: ChipConfig | None,
+    seconds: float | None,
+    *,
+    overwrite: bool,
+    simulated: bool,
+) -> dict[str, Any]:
+    """Load what is asked for, and record; the report."""
+    from ...golden_model.config import ConfigError
     from ..host.session import record_session
     from ..report.output import progress_bar
 
-    asked = ChipConfig.load(load) if load else None
-    trials = (paired, cs_alone, iti, seed)
-    with _connected(port, baud, simulated, config, trials) as (host, preparation):
+    with where as (host, preparation):
         host.check_built()
         wanted = host.config
         if asked is not None:
@@ -273,7 +330,13 @@ def record(
         if n_steps == 0:
             raise ConfigError(f"--seconds {seconds:g}: not a step")
         with progress_bar("record", n_steps or 1, errors) as advance:
-            report = record_session(host, wanted, out, n_steps=n_steps, progress=advance, **facts)
+            return record_session(
+                host, wanted, out, n_steps=n_steps, progress=advance, overwrite=overwrite, **facts
+            )
+
+
+def _tell(report: dict[str, Any], out: Path, *, as_json: bool) -> None:
+    """What has become of a recording."""
     if as_json:
         print(json.dumps(report, indent=2))
     else:
@@ -284,9 +347,7 @@ def record(
         for line in report["faults"]:
             _say(f"fault at {line}")
     for line in report["problems"]:
-        errors.print(f"not complete: {line}", markup=False, highlight=False)
-    if not report["complete"]:
-        raise typer.Exit(1)
+        _warn(f"not complete: {line}")
 
 
 def _at_clock_of(host: Host, config: ChipConfig, simulated: bool) -> ChipConfig:
@@ -294,6 +355,10 @@ def _at_clock_of(host: Host, config: ChipConfig, simulated: bool) -> ChipConfig:
     if not simulated:
         return config
     return config.replace(time={"clock_hz": host.config.time.clock_hz})
+
+
+def _warn(line: str) -> None:
+    errors.print(line, markup=False, highlight=False)
 
 
 def _say(line: str) -> None:

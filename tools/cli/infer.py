@@ -16,7 +16,11 @@ from .options import (
     OverwriteOption,
     SchedulerOption,
     SimulatorOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
     WorkersOption,
+    check_scheduler,
     chosen_simulator,
     console,
     errors,
@@ -91,18 +95,20 @@ def infer(
     seed: Annotated[int, typer.Option(min=0, max=10**7, help="Seed of draws and sessions.")] = 1,
     scheduler: SchedulerOption = None,
     workers: WorkersOption = None,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find configurations with a wanted behaviour, or those that explain what was seen."""
-    from ..cluster import check_where
     from ..infer.question import Question
     from ..infer.run import FILES, Checks, run_inference
     from ..infer.store import ASKED
     from ..infer.text import print_report
     from ..outputs import Run, claimed
 
-    check_where(scheduler, workers)
+    check_scheduler(scheduler, workers, tls_ca, tls_cert, tls_key)
     given = {"paired": paired, "cs_alone": cs_alone, "unpaired": unpaired}
     checks = Checks.parse(samples, words, word_sessions)
     question = Question(

@@ -13,7 +13,11 @@ from .options import (
     JsonOption,
     OverwriteOption,
     SchedulerOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
     WorkersOption,
+    check_scheduler,
     console,
     errors,
     load_config,
@@ -46,11 +50,13 @@ def infer_compare(
     seed: Annotated[int, typer.Option(min=0, max=10**7, help="Seed of draws and sessions.")] = 1,
     scheduler: SchedulerOption = None,
     workers: WorkersOption = None,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Variants and pathologies of the circuit: where each behaves, how far, what tells it, at what energy."""
-    from ..cluster import check_where
     from ..infer_compare.picture import draw_energy, draw_pathologies, draw_regions, draw_sensitivity
     from ..infer_compare.question import Question
     from ..infer_compare.report import report
@@ -59,7 +65,7 @@ def infer_compare(
     from ..outputs import Run, claimed
     from ..report.output import write_json
 
-    check_where(scheduler, workers)
+    check_scheduler(scheduler, workers, tls_ca, tls_cert, tls_key)
     asked = Question(circuits, want or [], limits or [], draws, sessions, seed).asked(load_config(config))
     run = Run("infer-compare", _FILES)
     with claimed(out, run, inputs=[config], overwrite=overwrite, resumes=_PARTS):

@@ -35,7 +35,11 @@ __all__ = [
     "SimulatorName",
     "SimulatorOption",
     "Site",
+    "TlsCaOption",
+    "TlsCertOption",
+    "TlsKeyOption",
     "WorkersOption",
+    "check_scheduler",
     "chosen_simulator",
     "console",
     "errors",
@@ -80,7 +84,16 @@ OverwriteOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the numbers as JSON.")]
 SchedulerOption = Annotated[
-    str | None, typer.Option("--scheduler", help="Dask scheduler, tcp://HOST:8786; else this machine.")
+    str | None, typer.Option("--scheduler", help="Dask scheduler, tls://HOST:8786; else this machine.")
+]
+TlsCaOption = Annotated[
+    Path | None, typer.Option("--tls-ca", help="Authority of the scheduler's certificate (PEM).")
+]
+TlsCertOption = Annotated[
+    Path | None, typer.Option("--tls-cert", help="Your certificate for the scheduler (PEM).")
+]
+TlsKeyOption = Annotated[
+    Path | None, typer.Option("--tls-key", help="Its key (PEM), if not in the same file.")
 ]
 WorkersOption = Annotated[
     int | None,
@@ -113,3 +126,23 @@ def chosen_simulator(name: SimulatorName) -> Simulator:
     from ...sim.build.simulators import find_simulator
 
     return find_simulator(name.value)
+
+
+def check_scheduler(
+    scheduler: str | None,
+    workers: int | None,
+    tls_ca: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+) -> None:
+    """UserError if the work cannot be done there; a line if others could have code run there, too."""
+    from ..cluster import check_where, is_encrypted, use_certificates
+
+    check_where(scheduler, workers)
+    use_certificates(scheduler, tls_ca, tls_cert, tls_key)
+    if scheduler is not None and not is_encrypted(scheduler):
+        errors.print(
+            f"warning: scheduler {scheduler}: is not encrypted; who can reach it can run code as you",
+            highlight=False,
+            markup=False,
+        )

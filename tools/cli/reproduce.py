@@ -16,7 +16,11 @@ from .options import (
     OverwriteOption,
     SchedulerOption,
     SimulatorOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
     WorkersOption,
+    check_scheduler,
     chosen_simulator,
     console,
     errors,
@@ -59,6 +63,9 @@ def reproduce(
     ] = True,
     scheduler: SchedulerOption = None,
     workers: WorkersOption = None,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -72,6 +79,7 @@ def reproduce(
     where = errors if as_json else console
     names, chip = chosen_figures(figures, where), load_config(config)
     needed = rtl and any(name in WITH_RTL for name in names)
+    check_scheduler(scheduler, workers, tls_ca, tls_cert, tls_key)
     made = Run.of(context, out, (), without=("figures",))
     # Each figure is a run of its own, so that a folder may hold figures of several commands.
     runs = [Run(f"{made.command} {name}", files_of(name), made.arguments) for name in names]

@@ -14,7 +14,11 @@ from .options import (
     JsonOption,
     OverwriteOption,
     SchedulerOption,
+    TlsCaOption,
+    TlsCertOption,
+    TlsKeyOption,
     WorkersOption,
+    check_scheduler,
     console,
     errors,
     load_config,
@@ -40,18 +44,20 @@ def sweep(
     ] = True,
     scheduler: SchedulerOption = None,
     workers: WorkersOption = None,
+    tls_ca: TlsCaOption = None,
+    tls_cert: TlsCertOption = None,
+    tls_key: TlsKeyOption = None,
     overwrite: OverwriteOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Formats, parameters, detection quality: fixed against float on the same sessions, and logic cells."""
-    from ..cluster import check_where
     from ..outputs import Run, claimed
     from ..sweep.run import files_of, run_sweep
     from ..sweep.spec import BUILT_IN, Spec
     from ..sweep.store import SPEC
     from ..sweep.text import print_report, print_rows
 
-    check_where(scheduler, workers)
+    check_scheduler(scheduler, workers, tls_ca, tls_cert, tls_key)
     asked = Spec.load(spec, sessions=sessions, seed=seed)
     chip, inputs = load_config(config), [config, None if spec in BUILT_IN else Path(spec)]
     run = Run("sweep", files_of(asked))

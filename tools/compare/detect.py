@@ -25,7 +25,7 @@ from ...golden_model.files import FileError
 from ...golden_model.recordings.recording import Recording, read_recording
 from ...sim.build.simulators import Simulator
 
-__all__ = ["DETECTORS", "RecordedChannel", "describe_labels"]
+__all__ = ["DETECTORS", "RecordedChannel", "describe_held", "describe_labels"]
 
 DETECTORS: dict[str, type[Detector[Any]]] = {"float": DetectorFloat, "fixed": DetectorFixed}
 """By the name of the model."""
@@ -65,15 +65,38 @@ class RecordedChannel:
             )
         return marks
 
+    @property
+    def held(self) -> int:
+        """Samples that the converter held at its limit: a pile at the largest or the smallest value.
+
+        Of a signal that is not cut off the outermost value is a rare one, and the one next to it is not.
+        """
+        _, piles = np.unique(self.samples, return_counts=True)
+        ends = ((piles[0], piles[1]), (piles[-1], piles[-2])) if piles.size > 1 else ()
+        return sum(int(end) for end, beside in ends if end > 10 and end > 3 * beside)
+
+    def check(self, config: ChipConfig) -> None:
+        """FileError for samples that no detector can use: out of range, or of one or two values alone."""
+        fmt, least, most = config.formats.sample, self.samples.min(), self.samples.max()
+        where = f"{self.recording.path}: channel {self.name!r}"
+        if least < fmt.raw_min or most > fmt.raw_max:
+            raise FileError(
+                f"{where}: samples from {least} to {most}: outside formats.sample = {fmt}, limits are "
+                f"{fmt.raw_min} and {fmt.raw_max}"
+            )
+        if ((self.samples == least) | (self.samples == most)).all():
+            values = f"is {least} throughout" if least == most else f"is {least} or {most} throughout"
+            raise FileError(
+                f"{where} {values}: no signal of an electrode (volts that were rounded to whole numbers? a "
+                "marker?)"
+            )
+
     def detect(
         self, model: str, config: ChipConfig, settings: ChannelDetection, *, trace: bool = False
     ) -> Detections:
         """Run a detector; ConfigError for settings, FileError for samples that it cannot use."""
-        detector = DETECTORS[model](config, settings, self.rate_hz)
-        try:
-            return detector.process(self.samples, trace=trace)
-        except ValueError as error:
-            raise FileError(f"{self.recording.path}: channel {self.name!r}: {error}") from None
+        self.check(config)
+        return DETECTORS[model](config, settings, self.rate_hz).process(self.samples, trace=trace)
 
     def detect_rtl(
         self,
@@ -87,12 +110,7 @@ class RecordedChannel:
         """Run the gateware; ToolError or BenchFailure where a simulation fails, else as :meth:`detect`."""
         from ...sim.replay.detection_replay import DetectionScenario, replay_detection
 
-        fmt = config.formats.sample
-        if self.samples.min() < fmt.raw_min or self.samples.max() > fmt.raw_max:
-            raise FileError(
-                f"{self.recording.path}: channel {self.name!r}: samples from {self.samples.min()} to "
-                f"{self.samples.max()}: outside formats.sample = {fmt}"
-            )
+        self.check(config)
         scenario = DetectionScenario(
             self.name, config, (settings,), self.rate_hz, self.samples.reshape(-1, 1)
         )
@@ -115,11 +133,18 @@ class RecordedChannel:
             "events": int(events.size),
             "duration_s": duration_s,
             "rate_hz": events.size / duration_s,
+            "held_samples": self.held,
         }
         if labels is not None:
             labelled, hit, false = detection_score(events, labels, self.rate_hz)
             facts |= {"labelled": labelled, "found": hit, "false_alarm_hz": false / duration_s}
         return facts
+
+
+def describe_held(facts: dict[str, Any]) -> str:
+    """That the converter held samples at the end of its range, as the end of a line; nothing where not."""
+    held = facts["held_samples"]
+    return f"; {held} samples are cut off at the end of the converter's range" if held else ""
 
 
 def describe_labels(facts: dict[str, Any]) -> str:

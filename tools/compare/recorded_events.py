@@ -10,7 +10,6 @@ from rich.console import Console
 
 from ...golden_model.config import ChipConfig
 from ...golden_model.events import Events, Steps
-from ...golden_model.files import FileError
 from ...golden_model.precision.detection import DetectionPrecision, measure_detection
 from ...sim.build.simulators import Simulator
 from ..report.output import progress_bar
@@ -108,11 +107,9 @@ def detect_all(
     """
     settings = config.detection.pn if as_pn else config.detection.io
     length = source.samples.size
-    try:
-        with progress_bar("detect", length, console) as progress:
-            precision = measure_detection(source.samples, config, settings, source.rate_hz, progress=progress)
-    except ValueError as error:
-        raise FileError(f"{source.recording.path}: channel {source.name!r}: {error}") from None
+    source.check(config)
+    with progress_bar("detect", length, console) as progress:
+        precision = measure_detection(source.samples, config, settings, source.rate_hz, progress=progress)
     with progress_bar("rtl", length, console) as progress:
         found = source.detect_rtl(simulator, config, settings, progress=progress)
     events = source.events(precision.fixed, config, as_pn=as_pn)

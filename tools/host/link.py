@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from ...gateware.link.frames import (
     ABORT,
     MAX_WORDS,
     PROTOCOL,
+    REPLY,
     Decoder,
     Operation,
     Record,
@@ -35,6 +37,8 @@ _WORD_BYTES = 4
 _DIGEST_WORDS, _IDENTITY_WORDS = 8, 2
 _QUEUE = 1 << 17
 """Records that wait for their reader at most; at the rate of a link of 1 Mbaud, those of 15 s."""
+_REMEMBERED = _SEQUENCES // 2
+"""Records among which one that comes again is looked for."""
 
 
 class LinkError(Exception):
@@ -90,6 +94,10 @@ class HostLink:
         Good frames that were neither reply nor record.
     missing : int
         Records that got lost on the wire, by the gaps in their numbers.
+    duplicates : int
+        Records that came again, and were dropped.
+    unknown : int
+        Records of a kind that this host has no name for.
     overflowed : int
         Records that found the queue full, because nobody took them.
     repeated : int
@@ -104,11 +112,13 @@ class HostLink:
         self.transport, self.registers = transport, registers
         self.timeout_s, self.retries = timeout_s, retries
         self.malformed = self.missing = self.overflowed = self.repeated = 0
+        self.duplicates = self.unknown = 0
         self._decoder = Decoder()
         self._sequence = 0
         self._in_step = False
         self._records: deque[Record] = deque()
         self._last_record: int | None = None
+        self._remembered: deque[Record] = deque(maxlen=_REMEMBERED)
 
     @property
     def bad_frames(self) -> int:
@@ -239,8 +249,9 @@ class HostLink:
     def forget_records(self) -> None:
         """Drop the records that wait, and what is known of lost ones."""
         self._records.clear()
+        self._remembered.clear()
         self._last_record = None
-        self.missing = self.overflowed = 0
+        self.missing = self.overflowed = self.duplicates = self.unknown = 0
 
     # --- requests -------------------------------------------------------------------------------
 
@@ -302,7 +313,11 @@ class HostLink:
             try:
                 answer = parse_answer(payload)
             except UnknownCodeError as error:
-                raise LinkError(f"the {self.device} says what this host does not know: {error}") from None
+                if payload[1] & REPLY:
+                    raise LinkError(f"the {self.device} says what this host does not know: {error}") from None
+                self.unknown += 1
+                self._follow(payload[0])
+                continue
             except ValueError:
                 self.malformed += 1
                 continue
@@ -313,13 +328,34 @@ class HostLink:
         return replies
 
     def _take(self, record: Record) -> None:
-        if self._last_record is not None:
-            self.missing += (record.sequence - self._last_record - 1) % _SEQUENCES
-        self._last_record = record.sequence
+        if self._came_before(record):
+            self.duplicates += 1
+            return
+        self._follow(record.sequence)
+        self._remembered.append(record)
         if len(self._records) == _QUEUE:
             self.overflowed += 1
         else:
             self._records.append(record)
+
+    def _follow(self, sequence: int) -> None:
+        """Count what is missing between a record and the one before."""
+        if self._last_record is not None:
+            self.missing += (sequence - self._last_record - 1) % _SEQUENCES
+        self._last_record = sequence
+
+    def _came_before(self, record: Record) -> bool:
+        """Whether it is a frame that the wire has delivered again, by itself or in a burst.
+
+        One with the number and the content of a record not long ago; unless the last one said the same under
+        another number: then this chip repeats itself, and its number alone tells records apart.
+        """
+        if self._last_record is None or record.sequence == (self._last_record + 1) % _SEQUENCES:
+            return False
+        if record not in self._remembered:
+            return False
+        last = self._remembered[-1]
+        return record == last or replace(record, sequence=last.sequence) != last
 
 
 def runs(registers: Sequence[Register]) -> Iterator[list[Register]]:

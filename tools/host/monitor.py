@@ -19,6 +19,7 @@ from .chip import Host, LinkError
 from .parameters import raw_word
 from .recording import BLANKED, CR, IO, PN, State, StepCount
 from .session import EVERYTHING
+from .stopping import Stop, stop_on_signals
 
 __all__ = ["Monitor", "run_monitor"]
 
@@ -59,10 +60,15 @@ class Monitor:
         As last told.
     lost : int
         Records that the chip says it had no room for.
+    unfitting : int
+        Records of a microcircuit that there is not.
+    ended_by : Stop
+        What has ended it, if it was a signal.
     """
 
     def __init__(self, host: Host, config: ChipConfig) -> None:
         self.host, self.config = host, config
+        self.ended_by = Stop()
         self.begin()
 
     def begin(self) -> None:
@@ -76,7 +82,7 @@ class Monitor:
         self._blanked_since: int | None = None
         self._blanked = 0
         self.state: State | None = None
-        self.lost = self.detections = 0
+        self.lost = self.detections = self.unfitting = 0
         host.report(*EVERYTHING)
         self.steps = self._start = host.read("control.STEPS")
         self._count = StepCount(self.steps)
@@ -91,7 +97,9 @@ class Monitor:
         """Note what has come."""
         for record in records:
             self.steps = max(self.steps, self._count.of(record))
-            if record.kind is RecordKind.STEP:
+            if record.kind in (RecordKind.STEP, RecordKind.RECALIBRATION) and not self._is_of_one(record):
+                self.unfitting += 1
+            elif record.kind is RecordKind.STEP:
                 circuit = self._circuits[record.index]
                 circuit.word = raw_word(record.data, self.config.formats.weight)
                 for name, flag in _EVENTS.items():
@@ -107,6 +115,10 @@ class Monitor:
                 self.lost += record.data
             elif record.kind is RecordKind.DETECTION:
                 self.detections += 1
+
+    def _is_of_one(self, record: Record) -> bool:
+        """Whether a record is of a microcircuit that there is."""
+        return record.index < len(self._circuits)
 
     def _note_blanking(self, on: bool) -> None:
         now = self._count.steps
@@ -153,6 +165,8 @@ class Monitor:
             f"{100 * self.blanked_share:.1f} %   lost in the chip {self.lost}, on the wire {host.missing}   "
             f"bad frames {host.bad_frames}, requests repeated {host.repeated}"
         )
+        if unread := self.unfitting + host.unknown:
+            totals += f", records that mean nothing {unread}"
         table = Table("", "w", "its course", *(f"{name}/s" for name in _EVENTS), box=None)
         for number, circuit in enumerate(self._circuits):
             table.add_row(
@@ -174,7 +188,7 @@ def _sparkline(values: list[int]) -> str:
 def run_monitor(
     host: Host, config: ChipConfig, console: Console, *, arm: bool = False, seconds: float | None = None
 ) -> Monitor:
-    """Show a chip at work until Ctrl-C, or for some seconds; then disarm it.
+    """Show a chip at work until Ctrl-C, SIGTERM or SIGHUP, or for some seconds; then disarm it.
 
     The front end is enabled where it was not, and then disabled at the end. If the device goes, it is waited
     for; the chip's watchdog disarms it meanwhile, and nothing here arms it again.
@@ -199,36 +213,38 @@ def run_monitor(
     LinkError
         If the chip does not come up, or does not arm.
     """
-    monitor = Monitor(host, config)
-    enabled = bool(host.read_fields("control.CONTROL")["enable"])
-    transport = host.transport
-    end = None if seconds is None else transport.now() + seconds
-    try:
-        host.enable()
-        if arm:
-            host.arm()
-        with Live(console=console, auto_refresh=False) as live:
-            due = transport.now()
-            while end is None or transport.now() < end:
-                try:
-                    if monitor.trouble:
-                        monitor.begin()
-                    monitor.take(host.poll(_POLL_S))
-                    if transport.now() >= due:
-                        due = transport.now() + _REFRESH_S
-                        monitor.note_time()
+    with stop_on_signals() as stop:
+        monitor = Monitor(host, config)
+        monitor.ended_by = stop
+        enabled = bool(host.read_fields("control.CONTROL")["enable"])
+        transport = host.transport
+        end = None if seconds is None else transport.now() + seconds
+        try:
+            host.enable()
+            if arm:
+                host.arm()
+            with Live(console=console, auto_refresh=False) as live:
+                due = transport.now()
+                while stop.signal is None and (end is None or transport.now() < end):
+                    try:
+                        if monitor.trouble:
+                            monitor.begin()
+                        monitor.take(host.poll(_POLL_S))
+                        if transport.now() >= due:
+                            due = transport.now() + _REFRESH_S
+                            monitor.note_time()
+                            live.update(monitor.render(), refresh=True)
+                    except LinkError as error:
+                        host.stand_down()
+                        monitor.trouble = str(error)
                         live.update(monitor.render(), refresh=True)
-                except LinkError as error:
-                    host.stand_down()
-                    monitor.trouble = str(error)
-                    live.update(monitor.render(), refresh=True)
-                    time.sleep(_REFRESH_S)
-    except KeyboardInterrupt:
-        pass
-    finally:
-        with suppress(LinkError):
-            host.disarm()
-            if not enabled:
-                host.enable(False)
-            host.report()
+                        time.sleep(_REFRESH_S)
+        except KeyboardInterrupt:
+            pass
+        finally:
+            with suppress(LinkError):
+                host.disarm()
+                if not enabled:
+                    host.enable(False)
+                host.report()
     return monitor
