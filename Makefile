@@ -26,10 +26,10 @@ demo: setup ## an experiment on float, fixed and RTL: verdict and figure in demo
 	$(BIN)/microzone demo
 
 test: lint ## lint, types and all tests but the slow ones, in minutes
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10 -m "not slow"
 
 test-all: lint ## the slow tests too: more synthesis, every core broken on purpose
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 formal: setup ## all proofs: interlocks, microcircuit, link and its queue
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m formal

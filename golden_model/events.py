@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .config import ChipConfig, ConfigError
-from .files import FileError, as_number, as_steps, atomic_write, check_ascending
-from .inputs import load_entries
+from .files import FileError, atomic_write
+from .inputs import as_number, as_steps, check_ascending, load_entries
 from .recalibration import Status
 
 __all__ = ["MAX_STEPS", "Events", "Recalibrations", "Result", "Steps"]

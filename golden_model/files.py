@@ -1,4 +1,4 @@
-"""Files of one's own: writing whole or not at all, what entries must be. Those of users: ``inputs``."""
+"""Files of one's own: where they are kept, writing whole or not at all. Those of users: ``inputs``."""
 
 from __future__ import annotations
 
@@ -8,19 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-import numpy as np
-import numpy.typing as npt
 import platformdirs
 
 __all__ = [
     "FileError",
-    "as_number",
-    "as_steps",
     "atomic_write",
     "cache_path",
-    "check_ascending",
     "check_target",
     "make_cache",
 ]
@@ -103,38 +98,3 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
         if isinstance(error, OSError):
             raise FileError(f"{path}: cannot be written: {error.strerror}") from None
         raise
-
-
-def as_number(name: str, entry: npt.NDArray[Any]) -> int:
-    """An entry that is one whole number; FileError names it otherwise."""
-    if entry.size != 1 or entry.dtype.kind not in "iu":
-        raise FileError(f"{name}: must be one whole number, is {entry.dtype} of {entry.size}")
-    return int(entry.item())
-
-
-def as_steps(name: str, entry: npt.NDArray[Any], *, dimensions: int = 1) -> npt.NDArray[np.int64]:
-    """An entry of whole numbers as int64; FileError names it otherwise."""
-    if entry.ndim != dimensions:
-        wanted = "one dimension" if dimensions == 1 else f"{dimensions} dimensions"
-        raise FileError(f"{name}: must have {wanted}, has shape {entry.shape}")
-    if entry.size and entry.dtype.kind not in "iu":
-        raise FileError(f"{name}: must be whole numbers, is {entry.dtype}")
-    if entry.size and entry.dtype.kind == "u" and entry.max() > np.iinfo(np.int64).max:
-        raise FileError(f"{name}: has an entry of {entry.max()}, beyond 64 bits with a sign")
-    return entry.astype(np.int64)
-
-
-def check_ascending(
-    name: str, steps: npt.NDArray[np.int64], limit: int | None, *, bound: str = "n_steps - 1"
-) -> None:
-    """FileError unless the steps ascend from 0 on and stay below the limit."""
-    if not steps.size:
-        return
-    falls = np.flatnonzero(np.diff(steps) <= 0)
-    if falls.size:
-        at = int(falls[0]) + 1
-        raise FileError(f"{name}[{at}] = {steps[at]}: not above the entry before it ({steps[at - 1]})")
-    if steps[0] < 0:
-        raise FileError(f"{name}[0] = {steps[0]}: below 0")
-    if limit is not None and steps[-1] >= limit:
-        raise FileError(f"{name}[{steps.size - 1}] = {steps[-1]}: limit is {bound} = {limit - 1}")

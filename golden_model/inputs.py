@@ -28,6 +28,9 @@ from .files import FileError
 
 __all__ = [
     "BITS_OF_INTEGERS",
+    "as_number",
+    "as_steps",
+    "check_ascending",
     "check_matlab",
     "entry_names",
     "load_array",
@@ -176,7 +179,7 @@ def read_json(path: Path | str) -> Any:
     except RecursionError:
         raise FileError(f"{path}: not JSON of this program: too deep") from None
     except ValueError as error:
-        raise FileError(f"{path}: not JSON ({error})") from None
+        raise FileError(f"{path}: cannot be read as JSON ({_short(error)})") from None
     return found
 
 
@@ -300,6 +303,44 @@ def _declared_bytes(file: IO[bytes]) -> int:
     if any(length < 0 for length in shape):
         raise ValueError(f"an array of shape {shape}")
     return math.prod(shape) * max(dtype.itemsize, 1)
+
+
+# --- what entries must be ---------------------------------------------------------------------
+
+
+def as_number(name: str, entry: npt.NDArray[Any]) -> int:
+    """An entry that is one whole number; FileError names it otherwise."""
+    if entry.size != 1 or entry.dtype.kind not in "iu":
+        raise FileError(f"{name}: must be one whole number, is {entry.dtype} of {entry.size}")
+    return int(entry.item())
+
+
+def as_steps(name: str, entry: npt.NDArray[Any], *, dimensions: int = 1) -> npt.NDArray[np.int64]:
+    """An entry of whole numbers as int64; FileError names it otherwise."""
+    if entry.ndim != dimensions:
+        wanted = "one dimension" if dimensions == 1 else f"{dimensions} dimensions"
+        raise FileError(f"{name}: must have {wanted}, has shape {entry.shape}")
+    if entry.size and entry.dtype.kind not in "iu":
+        raise FileError(f"{name}: must be whole numbers, is {entry.dtype}")
+    if entry.size and entry.dtype.kind == "u" and entry.max() > np.iinfo(np.int64).max:
+        raise FileError(f"{name}: has an entry of {entry.max()}, beyond 64 bits with a sign")
+    return entry.astype(np.int64)
+
+
+def check_ascending(
+    name: str, steps: npt.NDArray[np.int64], limit: int | None, *, bound: str = "n_steps - 1"
+) -> None:
+    """FileError unless the steps ascend from 0 on and stay below the limit."""
+    if not steps.size:
+        return
+    falls = np.flatnonzero(np.diff(steps) <= 0)
+    if falls.size:
+        at = int(falls[0]) + 1
+        raise FileError(f"{name}[{at}] = {steps[at]}: not above the entry before it ({steps[at - 1]})")
+    if steps[0] < 0:
+        raise FileError(f"{name}[0] = {steps[0]}: below 0")
+    if limit is not None and steps[-1] >= limit:
+        raise FileError(f"{name}[{steps.size - 1}] = {steps[-1]}: limit is {bound} = {limit - 1}")
 
 
 # --- MATLAB -----------------------------------------------------------------------------------

@@ -82,6 +82,11 @@ class Config(Section):
         for other in Config.__subclasses__():
             if sections.keys() - cls.model_fields.keys() and sections.keys() <= other.model_fields.keys():
                 raise ConfigError(f"a configuration of {other.of}, needs one of {cls.of}")
+        if sections and not sections.keys() & cls.model_fields.keys():
+            has = ", ".join(list(sections)[:3])
+            raise ConfigError(
+                f"no configuration of {cls.of}: has {has}, needs some of {', '.join(cls.model_fields)}"
+            )
         return cls.make(**cls.over(sections, base or cls()))
 
     @classmethod
@@ -125,11 +130,11 @@ class Config(Section):
         return hashlib.sha256(self.to_toml().encode()).hexdigest()
 
 
-_MAGNITUDES = {"_s": (1e-9, 1e6), "_hz": (1e-6, 1e10), "": (1e-30, 1e12)}
+_MAGNITUDES = {"_s": (1e-9, 1e6), "_hz": (1e-6, 1e10), "": (1e-310, 1e12)}
 """Least and most of a number that is not 0, by the end of its field's name: seconds, hertz, all others.
 
-A thousandth of a clock cycle and eleven days; twice in two weeks and no clock of an FPGA; and for the others
-what leaves room for products in floating point.
+A fraction of a clock cycle and eleven days; once in eleven days and no clock of an FPGA; and for the others
+what has digits in floating point, and leaves room for products.
 """
 
 

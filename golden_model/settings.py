@@ -126,12 +126,14 @@ class ChannelDetection(Section):
     """``[detection.pn]`` and ``[detection.io]``: from raw samples to events (see ``detection``).
 
     `threshold` is a multiple of the channel's long-run mean variability, or, with
-    ``relative = false``, a variability in counts of the analogue-digital converter.
+    ``relative = false``, a variability in counts of the analogue-digital converter. Subtracting the running
+    mean is a high-pass of one pole at 1/(2π·`mean_tau_s`): by default 16 Hz, below the slow part of complex
+    spikes.
     """
 
     threshold: Real = Field(default=3.75, gt=0)
     relative: Annotated[bool, Field(strict=True)] = True
-    mean_tau_s: Real = Field(default=0.1, gt=0)
+    mean_tau_s: Real = Field(default=0.01, gt=0)
     smooth_tau_s: Real = Field(default=0.0025, gt=0)
     variability_tau_s: Real = Field(default=10.0, gt=0)
     refractory_s: Real = Field(default=0.05, ge=0)
@@ -139,10 +141,16 @@ class ChannelDetection(Section):
     bandpass_hz: Annotated[tuple[Real, Real], AfterValidator(_ascending)] | None = None
 
 
+class MultiUnitDetection(ChannelDetection):
+    """``[detection.pn]``: the mean's high-pass by default at 320 Hz, above local field potentials."""
+
+    mean_tau_s: Real = Field(default=5e-4, gt=0)
+
+
 class Detection(Section):
     """``[detection]``: one section a channel."""
 
-    pn: ChannelDetection = ChannelDetection()
+    pn: MultiUnitDetection = MultiUnitDetection()
     io: ChannelDetection = ChannelDetection()
 
 
@@ -150,13 +158,14 @@ class Amplifier(Section):
     """``[amplifier]``: the Intan RHD2000 chips between electrodes and gateware (see ``amplifier``).
 
     Each of `chips` converts its first `channels` inputs; electrode e is input ``e % channels`` of chip
-    ``e // channels``.
+    ``e // channels``. The band is one for all of them, and what it takes away is gone: its lower end is that
+    of the channel that needs most, each channel's own high-pass comes in the detection.
     """
 
     chips: Annotated[int, Field(strict=True, ge=1, le=4)] = 1
     channels: Annotated[int, Field(strict=True, ge=1, le=32)] = 2
     rate_hz: Real = Field(default=25000.0, gt=0)
-    bandwidth_hz: Annotated[tuple[Real, Real], AfterValidator(_ascending)] = (300.0, 3000.0)
+    bandwidth_hz: Annotated[tuple[Real, Real], AfterValidator(_ascending)] = (20.0, 3000.0)
     offset_removal_hz: Annotated[float, Field(strict=True, gt=0)] | None = None
 
     @property

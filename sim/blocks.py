@@ -143,6 +143,7 @@ BENCHES: dict[str, BlockBench] = {
             lambda run: "evaluator: sound, adversarial and random coefficients, latency, reads in between",
             {name: config for name, config in CONFIGS.items() if config.recalibration.enabled},
             default="adaptive",
+            suits=lambda config: config.recalibration.enabled,
             others=" does not recalibrate",
             takes_channels=True,
             replays=_recalibrating_replays,

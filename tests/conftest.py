@@ -36,6 +36,14 @@ def recording() -> Path:
     return RECORDING
 
 
+@pytest.fixture
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache; the folder is not there yet."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("MICROZONE_CACHE", str(folder))
+    return folder
+
+
 class Outcome(NamedTuple):
     status: int
     out: str

@@ -898,6 +898,7 @@ def main() -> None:
     count, first, last = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     cases = chosen(None if count == "all" else int(count))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (4 * _GIB, 4 * _GIB))  # libraries map much that they do not use
     pipe = os.fdopen(os.dup(1), "w")
     for index in range(first, min(last, len(cases))):
         done = run_case(cases[index])

@@ -75,7 +75,7 @@ def test_64_electrodes_at_30_khz_fit_the_fast_clock() -> None:
 
 
 def test_the_analogue_path_has_the_registers_band_and_joins_chunks() -> None:
-    registers = [amplifier_registers(ChipConfig.make())]
+    registers = [amplifier_registers(ChipConfig.make(amplifier={"bandwidth_hz": (300.0, 3000.0)}))]
     seconds = np.arange(50_000) / 25e3
     for hz, gain in ((30, 0.0995), (300, 0.7071), (3000, 0.7071), (6000, 0.075)):
         sine = np.stack([1000 * np.sin(2 * np.pi * hz * seconds)] * 2, axis=1)

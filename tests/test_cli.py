@@ -389,7 +389,7 @@ def test_the_blocks_are_listed_with_what_they_take(microzone: Callable[..., Outc
     lines = microzone("sim", "--list").out.splitlines()
     assert [line.partition(":")[0] for line in lines[::2]] == list(BENCHES)
     takes = dict(zip(BENCHES, lines[1::2], strict=True))
-    assert takes["link"] == "    --netlist ice40, ecp5; --simulator verilator, icarus"
+    assert takes["link"] == "    --waves; --netlist ice40, ecp5; --simulator verilator, icarus"
     assert takes["detection"].startswith(
         "    --config bandpass, default, narrow; --channels; --waves; --netlist "
     )
@@ -462,7 +462,8 @@ MISTAKES = [
     (("sim", "--waves", "--out", "EVENTS"), r"cannot be made"),
     (("sim", "--waves", "--simulator", "cxxrtl", "--out", "o"), r"--waves: cxxrtl records none"),
     (("sim", "link", "--channels", "1"), r"--channels and link: a chip has one link"),
-    (("sim", "cfpc", "--waves"), r"--waves: the bench of the adaptive filter records none"),
+    (("sim", "link", "--config", "mine.toml"), r"configuration 'mine.toml': choose from default"),
+    (("sim", "cfpc", "--config", "mine.toml"), r"mine.toml: No such file"),
     (("sim", "stimulation", "--simulator", "cxxrtl"), r"cxxrtl: does not run cocotb; take verilator or icarus"),
     (("sim", "detection", "--netlist", "bitstream"), r"netlist 'bitstream': choose from ice40, ecp5"),
     (("verilog", "cerebrum", "--out", "o"), r"block 'cerebrum': choose from microcircuit"),

@@ -10,8 +10,10 @@ import pytest
 import scipy.io
 import scipy.signal
 from microzone.golden_model import ChipConfig, ConfigError, DetectorFixed, DetectorFloat, FileError
+from microzone.golden_model.amplifier import amplifier_registers
 from microzone.golden_model.detection import DetectionRow, detection_score, events_in_steps
 from microzone.golden_model.recordings.recording import read_recording
+from microzone.sim.loop.amplifier import AnaloguePath
 
 CONFIG = ChipConfig.make()
 RATE = 25000.0
@@ -311,6 +313,56 @@ def test_parameters_are_written_at_run_time() -> None:
         DetectorFixed(CONFIG, channel(), RATE).write(0, DetectionRow.FIRST_B0, 0)
 
 
+def through_the_amplifier(microvolts: np.ndarray, config: ChipConfig) -> np.ndarray:
+    """Counts of one electrode behind an RHD chip that is set up as configured."""
+    path = AnaloguePath([amplifier_registers(config)], RATE, 2, 1)
+    return path.convert(np.stack([microvolts] * 2, axis=1))[:, 0]
+
+
+def noise(seed: int, n: int, low_hz: float, high_hz: float) -> np.ndarray:
+    """Of a standard deviation of 1, within a band."""
+    sections = scipy.signal.butter(2, (low_hz, high_hz), "bandpass", fs=RATE, output="sos")
+    x = scipy.signal.sosfilt(sections, np.random.default_rng(seed).standard_normal(n))
+    return np.asarray(x / x.std())
+
+
+def test_slow_complex_spikes_are_within_the_default_band_and_not_above_300_hz() -> None:
+    """Waves of 20 ms in multi-unit noise of a tenth of their peak; what of them is fast is lost in it."""
+    at = np.arange(30_000, 480_000, 15_000)
+    x = 20 * noise(1, 500_000, 300.0, 3000.0)
+    t = np.arange(1500) / RATE
+    for start in at:
+        x[start : start + t.size] += 200 * (t / 0.005) * np.exp(1 - t / 0.005)
+    for low_hz, found, false in ((20.0, 30, 0), (300.0, 0, 0)):
+        config = ChipConfig.make(amplifier={"bandwidth_hz": (low_hz, 3000.0)})
+        events = (
+            DetectorFloat(config, config.detection.io, RATE)
+            .process(through_the_amplifier(x, config))
+            .samples[0]
+        )
+        inside = (events >= at[:, None]) & (events < at[:, None] + 500)
+        assert (inside.any(axis=1).sum(), (~inside.any(axis=0)).sum()) == (found, false), low_hz
+    assert CONFIG.amplifier.bandwidth_hz == (20.0, 3000.0)
+
+
+def test_multi_unit_bursts_are_heard_above_a_field_potential() -> None:
+    """By the high-pass of the PN's own mean, behind an amplifier whose band is the IO's; not by the IO's."""
+    at = np.arange(30_000, 480_000, 15_000)
+    units = 8 * noise(2, 500_000, 300.0, 3000.0)
+    for start in at:
+        units[start : start + 1000] *= 8
+    x = through_the_amplifier(units + 60 * noise(3, 500_000, 1.0, 30.0), CONFIG)
+    pn, io = (
+        DetectorFloat(CONFIG, how, RATE).process(x).samples[0]
+        for how in (CONFIG.detection.pn, CONFIG.detection.io)
+    )
+    inside = (pn >= at[:, None]) & (pn < at[:, None] + 1000)
+    assert inside.any(axis=1).all() and inside.any(axis=0).all()
+    assert io.size < 20
+    kept = ChipConfig.make(detection={"pn": {"threshold": 3.0}}).detection.pn
+    assert kept.mean_tau_s == CONFIG.detection.pn.mean_tau_s == 5e-4, "of a part of a section too"
+
+
 def test_events_fall_into_their_steps() -> None:
     steps, n_steps = events_in_steps(np.array([0, 49, 50, 99, 100]), 101, RATE, CONFIG)
     assert steps.tolist() == [0, 0, 1, 1, 2] and n_steps == 3
@@ -348,7 +400,7 @@ def test_narrow_filter_formats_are_refused() -> None:
     ):
         config = ChipConfig.make(formats=formats)
         with pytest.raises(ConfigError, match=message):
-            DetectorFixed(config, channel(bandpass_hz=(300.0, 3000.0)), RATE)
+            DetectorFixed(config, channel(bandpass_hz=(300.0, 3000.0), mean_tau_s=0.1), RATE)
 
 
 def test_samples_that_are_no_counts_are_refused() -> None:

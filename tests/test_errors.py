@@ -138,8 +138,10 @@ def test_a_placer_that_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_other_programs_texts_are_plain(microzone: Microzone, tmp_path: Path) -> None:
     (tmp_path / "x.toml").write_text('[tool.poetry]\nname = "x"\n')
+    Events(np.array([10]), np.array([20]), 100).save("e.npz")
     done = microzone("run", "e.npz", "--config", tmp_path / "x.toml", "--out", "r.npz")
     assert done.status == 2 and done.err.count("\n") == 1
+    assert "x.toml: no configuration of the chip: has tool, needs some of time, trace, threshold" in done.err
 
 
 def test_a_result_is_whole_where_nothing_can_be_printed(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ from microzone.tools.host import conversion
 from microzone.tools.host import recording as host_recording
 from microzone.tools.host import session as host_session
 from microzone.tools.host.chip import LinkError
-from microzone.tools.host.monitor import run_monitor
+from microzone.tools.host.monitor import Monitor, run_monitor
 from microzone.tools.host.parameters import Weights
 from microzone.tools.host.session import record_session, rest_steps
 from rich.console import Console
@@ -261,6 +261,28 @@ def test_ctrl_c_ends_the_monitor_and_disarms(monkeypatch: pytest.MonkeyPatch) ->
     assert 100 < device.steps < 130 and not device.armed and not device.enable
 
 
+def test_the_monitor_shows_on_whatever_a_record_says() -> None:
+    device = FakeDevice(CONFIG, session=session_of(CONFIG, 600))
+    host = connect(device)
+    monitor = Monitor(host, CONFIG)
+    host.enable()
+    while device.steps < 100:
+        monitor.take(host.poll(0.02))
+    strange = [
+        Record(0, RecordKind.TIME, 0, 0, 3, 2**32 - 1),
+        Record(1, RecordKind.STEP, 63, 15, 100, 0),
+        Record(2, RecordKind.RECALIBRATION, 9, 15, 100, 0),
+        Record(3, RecordKind.DETECTION, 60, 0, 100, 2**32 - 1),
+        Record(4, RecordKind.STATE, 63, 15, 100, 2**32 - 1),
+    ]
+    monitor.take(strange)
+    monitor.note_time()
+    assert monitor.steps == device.steps < 200 and monitor.unfitting == 2
+    console = Console(record=True, width=160, file=io.StringIO())
+    console.print(monitor.render())
+    assert "records that mean nothing 2" in console.export_text()
+
+
 # --- broken on purpose ----------------------------------------------------------------------------
 RECORDING_MUTANTS = {
     "a step late": (conversion, "steps = ticks - 1", "steps = ticks"),
@@ -269,7 +291,7 @@ RECORDING_MUTANTS = {
         'known[np.searchsorted(rows["step"], np.arange(start, stop), side="right")]',
         'known[np.searchsorted(rows["step"], np.arange(start, stop), side="left")]',
     ),
-    "steps wrap": (host_recording, "- self.start) % _STAMP", "- self.start) % (_STAMP >> 8)"),
+    "steps wrap": (host_recording, "% modulus - modulus // 2", "% modulus - modulus // 2 - (now >= 300)"),
     "blanking ends early": (
         conversion,
         "np.maximum(steps[ours], 0)",

@@ -22,6 +22,7 @@ import pytest
 from microzone.golden_model import ChipConfig, Events
 from microzone.golden_model.files import FileError
 from microzone.sim.build.piped import PipedProgram
+from microzone.sim.build.simulators import BenchFailure
 from microzone.sim.loop import simulated_board
 from microzone.sim.loop.closed_loop import with_slowest_clock
 from microzone.sim.loop.simulated_board import SimulatedBoard
@@ -176,6 +177,15 @@ def test_what_kills_a_recording_ends_the_simulation_and_leaves_the_journal(tmp_p
     assert report["n_steps"] > 100 and len(report["problems"]) == 2, report["problems"]
 
 
+def test_a_simulation_that_ends_by_itself_leaves_a_recording(tmp_path: Path) -> None:
+    terminal, simulation = recording(tmp_path)
+    os.kill(simulation[0], signal.SIGKILL)
+    assert terminal.status() == 1
+    assert b"not complete: the simulation ended by itself" in terminal.said
+    check_free(tmp_path / "rec", overwrite=True)
+    assert Events.load(tmp_path / "rec/events.npz").n_steps > 100
+
+
 @pytest.mark.parametrize(
     ("end", "status"),
     [pytest.param(interrupt, 0, id="Ctrl-C"), pytest.param(to_the_group(signal.SIGTERM), 143, id="SIGTERM")],
@@ -195,6 +205,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from microzone.sim.build.piped import PipedProgram
+from microzone.sim.build.simulators import BenchFailure
 with PipedProgram(Path(sys.argv[1])) as program:
     program.tell(b"x")
     assert program.take(1) == b"x"
@@ -213,6 +224,14 @@ def test_a_program_ends_with_the_one_that_it_answers() -> None:
     holder.kill()
     holder.communicate()
     wait_until_over([program])
+
+
+def test_a_program_that_has_ended_is_closed_without_an_error() -> None:
+    program = PipedProgram(Path("/bin/true"))
+    program._process.wait()
+    with pytest.raises(BenchFailure, match="the simulation ended by itself, status 0"):
+        program.tell(bytes(100))
+    program.close()
 
 
 def test_ctrl_c_is_for_who_runs_a_program() -> None:

@@ -80,13 +80,14 @@ def test_all_hostile_inputs(tmp_path: Path) -> None:
     assert count >= 1000 and not wrong, "\n".join(wrong)
 
 
-def test_each_verb_that_reads_is_tried() -> None:
+def test_each_verb_that_reads_is_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """And each kind of file in each place where one is read."""
+    monkeypatch.chdir(tmp_path)  # good files beside the bad one are written where one is
     names = {case.name for case in hostile.every_case()}
     assert len(names) == len(hostile.every_case()) >= 1000
     for slot in hostile.SLOTS:
         assert {f"{slot}: {what}" for what in (*hostile.FILES, *hostile.PATHS)} <= names
-    verbs = {arguments("x")[0] for _, arguments in hostile.SLOTS.values() if arguments.__code__.co_argcount}
+    verbs = {arguments("x")[0] for _, arguments in hostile.SLOTS.values()}
     assert verbs >= {
         "run", "compare", "calibrate", "infer", "infer-compare", "detect", "demo", "session", "verilog", "build",
         "sweep", "reproduce", "cfpc", "host",

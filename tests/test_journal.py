@@ -31,7 +31,7 @@ from microzone.tools.host import conversion
 from microzone.tools.host import journal as host_journal
 from microzone.tools.host import session as host_session
 from microzone.tools.host.conversion import EmptyJournalError, convert
-from microzone.tools.host.journal import JOURNAL, ROW, Entry, Journal, JournalFile
+from microzone.tools.host.journal import JOURNAL, LEARNT, ROW, Entry, Journal, JournalFile
 from microzone.tools.host.link import LinkError
 from microzone.tools.host.parameters import Weights
 from microzone.tools.host.recording import CR, IO, PN, Recording
@@ -288,10 +288,53 @@ def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
             convert(tmp_path / name, tmp_path / "out")
 
 
-@pytest.mark.parametrize("change", [{"config": "[time]\nstep_s = 'x'"}, {"weights": 3}, {"start": None}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"config": "[time]\nstep_s = 'x'"},
+        {"weights": 3},
+        {"start": None},
+        {"config": TWO.to_toml()},
+        {"weights": {"digest": "", "formats": {}, "words": {}}},
+        {"cs": "x"},
+        {"chip": 7},
+    ],
+)
 def test_a_header_of_another_version_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     Journal(tmp_path / JOURNAL, header() | change).close()
     with pytest.raises(FileError, match="its header does not fit this version"):
+        convert(tmp_path / JOURNAL, tmp_path)
+
+
+STRANGE: list[tuple[Entry, bytes]] = [
+    (Entry.RECORDS, bytes(15)),
+    (Entry.LEARNT, bytes(5)),
+    (Entry.STATUS, b"[" * 100_000),
+    (Entry.STATUS, b'{"link": [], "problems": 3, "ended": true}'),
+    (Entry.STATUS, b'{"link": {"lost": "x"}, "problems": [[]]}'),
+    (Entry.RECORDS, np.array([(50, 99, 0, 0, 0, 0)] * 3, ROW).tobytes()),
+    (Entry.HEADER, b"{}"),
+    (Entry.LEARNT, np.array([(63, 1, 2**62, 0, 0, 0)], LEARNT).tobytes()),
+]
+
+
+@pytest.mark.parametrize(("kind", "content"), STRANGE)
+def test_what_no_recorder_writes_is_no_traceback(tmp_path: Path, kind: Entry, content: bytes) -> None:
+    """Entries that are whole, and mean nothing."""
+    journal = Journal(tmp_path / JOURNAL, header())
+    journal.add(Entry.RECORDS, np.array([(100, RecordKind.STEP, 0, PN, 0, 7)], ROW).tobytes())
+    journal.add(kind, content)
+    journal.close()
+    report = convert(tmp_path / JOURNAL, tmp_path)
+    assert report["n_steps"] == 99 and not report["complete"]
+    assert Events.load(tmp_path / "events.npz").n_steps == Result.load(tmp_path / "result.npz").w.size == 99
+
+
+def test_more_steps_than_records_can_say_are_refused_at_once(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / JOURNAL, header())
+    journal.add(Entry.RECORDS, np.array([(2**60, RecordKind.STEP, 0, PN, 0, 7)], ROW).tobytes())
+    journal.close()
+    with pytest.raises(FileError, match=f"says {2**60} steps: in its records are"):
         convert(tmp_path / JOURNAL, tmp_path)
 
 
@@ -515,6 +558,28 @@ def test_a_burst_that_comes_twice_is_duplicates_and_no_losses(burst: int) -> Non
     assert (host.duplicates, host.missing) == (burst + 1, 0)
 
 
+class BeforeItWraps(FakeDevice):
+    """A chip whose register STEPS begins again while it is recorded."""
+
+    @property
+    def steps(self) -> int:
+        return self._steps
+
+    @steps.setter
+    def steps(self, steps: int) -> None:
+        self._steps = steps % 2**32
+
+
+def test_a_recording_goes_on_where_the_register_begins_again(tmp_path: Path) -> None:
+    given = session_of(CONFIG, 4_000)
+    chip = BeforeItWraps(CONFIG, session=given)
+    chip.steps = 2**32 - host_session.rest_steps(CONFIG) - 300
+    chip.enable, chip.runs_at, chip.next_step = True, 0.0, 0.0
+    report = record_session(connect(chip), CONFIG, tmp_path, n_steps=600)
+    assert report["complete"], report["problems"]
+    assert report["n_steps"] == 600 and chip.steps < 2**31 and report["records"]["time"] >= 1
+
+
 # --- long ones --------------------------------------------------------------------------------------
 
 
@@ -548,7 +613,7 @@ def test_memory_does_not_grow_with_the_recording(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_more_steps_than_are_read_at_once_are_recorded(tmp_path: Path) -> None:
     n_steps = MAX_STEPS + 1_000
-    synthetic(tmp_path / JOURNAL, n_steps, 100_000)
+    synthetic(tmp_path / JOURNAL, n_steps, 10_000)
     report = convert(tmp_path / JOURNAL, tmp_path)
     assert report["n_steps"] == n_steps
     with pytest.raises(FileError, match=f"n_steps = {n_steps}: limits are 1 and {MAX_STEPS}"):

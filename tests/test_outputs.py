@@ -180,7 +180,7 @@ def test_a_failure_leaves_the_files_as_they_were(tmp_path: Path, filled: Path) -
     for folder, run in ((tmp_path / "new", Run("demo", ("x",))), (filled, Run("demo", ("report.json",)))):
         with pytest.raises(ValueError, match="no"), claimed(folder, run, overwrite=True):
             raise ValueError("no")
-    assert not content(tmp_path / "new") and content(filled) == before
+    assert not (tmp_path / "new").exists() and content(filled) == before
 
 
 def test_a_named_file_is_replaced_unless_it_is_of_a_run(microzone: Microzone, filled: Path) -> None:

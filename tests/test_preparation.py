@@ -252,7 +252,7 @@ def test_refractory_events_have_the_rate_asked_for() -> None:
 def test_the_background_is_white_and_of_the_size_asked_for_in_the_band() -> None:
     how = replace(SILENT, background_uv=8.0)
     x = record(Preparation(TWO, NOTHING, 4, settings=how), 400_000)
-    sos = scipy.signal.butter(8, (300, 3000), "bandpass", fs=RATE, output="sos")
+    sos = scipy.signal.butter(8, TWO.amplifier.bandwidth_hz, "bandpass", fs=RATE, output="sos")
     assert scipy.signal.sosfilt(sos, x, axis=0).std(axis=0) == pytest.approx(np.full(5, 8.0), rel=0.02)
     correlation = np.corrcoef(x.T) - np.eye(5)
     assert np.abs(correlation).max() < 0.01 and abs(np.corrcoef(x[1:, 0], x[:-1, 0])[0, 1]) < 0.01

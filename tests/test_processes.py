@@ -24,13 +24,6 @@ HOSTILE = {
 }  # fmt: skip
 
 
-@pytest.fixture
-def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("MICROZONE_CACHE", str(folder))
-    return folder
-
-
 def until(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
     """Whether something comes true in time."""
     end = time.monotonic() + seconds
@@ -84,6 +77,17 @@ def test_no_version_is_read_out_of_a_traceback(tmp_path: Path) -> None:
         assert tool_version(str(tool)) == found
     with pytest.raises(ToolError, match="nowhere: cannot be run: No such file"):
         tool_version("/nowhere")
+
+
+def test_amaranth_finds_yosys_by_itself() -> None:
+    code = (
+        "from amaranth.back import verilog; from microzone.gateware import Microcircuit;"
+        "from microzone.golden_model import ChipConfig;"
+        "print(verilog.convert(Microcircuit(ChipConfig.make(), 1), name='core').count('endmodule'))"
+    )
+    given = {name: value for name, value in os.environ.items() if name != "YOSYS"}
+    done = subprocess.run([sys.executable, "-c", code], env=given, capture_output=True, text=True)
+    assert done.returncode == 0 and int(done.stdout) > 1, done.stderr
 
 
 # --- folders for a while ------------------------------------------------------------------------

@@ -118,8 +118,11 @@ def test_each_pair_is_what_a_calibration_of_it_alone_gives(
 ) -> None:
     """Some pairs, the chosen one among them; those that cannot be calibrated are infinite."""
     found = [
-        events_at(roc.thresholds, samples, CONFIG, channel(), RATE)
-        for roc, samples in ((selection.pn, recording.pn_raw), (selection.io, recording.io_raw))
+        events_at(roc.thresholds, samples, CONFIG, how, RATE)
+        for roc, samples, how in (
+            (selection.pn, recording.pn_raw, CONFIG.detection.pn),
+            (selection.io, recording.io_raw, CONFIG.detection.io),
+        )
     ]
     degenerate = 0
     for i, j in [*np.ndindex(5, 5), selection.chosen]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,17 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
+from conftest import Outcome
 from microzone.gateware.microcircuit.microcircuit import Microcircuit
 from microzone.gateware.toolchain import ToolError, to_verilog
 from microzone.golden_model import ChipConfig
 from microzone.sim.blocks import BENCHES
 from microzone.sim.build import simulators
-from microzone.sim.build.simulators import SIMULATORS, CocotbSimulator, bench_tests
+from microzone.sim.build.simulators import SIMULATORS, CocotbSimulator, Design, bench_tests
 from microzone.sim.failure import BenchFailure, check
 from test_processes import HOSTILE
 
+MODULE = BENCHES["microcircuit"].module
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = [
     path for room in ("package", "golden_model", "gateware", "sim", "boards", "tools")
@@ -84,6 +87,38 @@ def test_no_variable_makes_a_good_core_fail(
     lines: list[str] = []
     BENCHES["microcircuit"].run(quickest, config_name="undelayed", channels=2, steps=100, report=lines.append)
     assert len(lines) == 4
+
+
+@pytest.mark.parametrize("name", ["verilator", "icarus"])
+def test_what_fails_is_recorded_and_waves_of_an_earlier_run_go(
+    name: str,
+    monkeypatch: pytest.MonkeyPatch,
+    microzone: Callable[..., Outcome],
+) -> None:
+    if SIMULATORS[name].version() is None:
+        pytest.skip(f"{name} is not installed")
+    asked = ("sim", "--config", "undelayed", "--channels", 2, "--steps", 40, "--waves", "--simulator", name)
+    good = replace(BENCHES["microcircuit"], module=None)
+    monkeypatch.setitem(BENCHES, "microcircuit", good)
+    assert microzone(*asked).status == 0
+    assert len(list(Path("waves").glob("*.vcd"))) == 3
+    monkeypatch.setitem(BENCHES, "microcircuit", replace(good, module=MODULE, emit=wrong_readback))
+    failed = microzone(*asked)
+    assert failed.status == 1 and "open with gtkwave waves/ports.vcd" in failed.err
+    assert [path.name for path in Path("waves").glob("*.vcd")] == ["ports.vcd"]
+    assert "readback__payload" in Path("waves/ports.vcd").read_text()
+
+
+def test_a_configuration_of_a_file_is_tried(
+    quickest: CocotbSimulator, tmp_path: Path, microzone: Callable[..., Outcome]
+) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text("[trace]\nduration_s = 0.2\n")
+    asked = ("sim", "--config", mine, "--steps", 40, "--simulator", quickest.name)
+    outcome = microzone(*asked)
+    assert outcome.status == 0, outcome.err
+    refused = microzone("sim", "recalibration", *asked[1:])
+    assert refused.status == 2 and refused.err == f"error: {mine}: does not recalibrate\n"
 
 
 # --- which tests ran ----------------------------------------------------------------------------
@@ -157,6 +192,20 @@ def test_a_simulator_that_fails_after_its_bench_is_a_failure(
     monkeypatch.setattr(simulators, "get_runner", failing)
     with pytest.raises(ToolError, match=r"failed after its bench .*return code: 139"):
         bench.run(quickest, config_name="undelayed", channels=2)
+
+
+def test_a_cache_without_the_right_to_run_is_one_line(own_cache: Path) -> None:
+    """As on a disk that is mounted `noexec`."""
+    built = SIMULATORS["verilator"].build(Design({"core.sv": "module core(input clk); endmodule"}, "core"))
+    (built / "core").chmod(0o600)
+    with pytest.raises(ToolError, match=r"cannot be run: Permission denied; .* with MICROZONE_CACHE"):
+        SIMULATORS["verilator"].run(
+            Design({"core.sv": "module core(input clk); endmodule"}, "core"), MODULE, own_cache
+        )
+    program = own_cache / "program"
+    program.write_text("")
+    with pytest.raises(ToolError, match=r"cannot be run: Permission denied; .* with MICROZONE_CACHE"):
+        simulators.started([program])
 
 
 # --- asserts ------------------------------------------------------------------------------------

@@ -33,6 +33,7 @@ import typer
 
 from ..golden_model.files import FileError, check_target
 from ..golden_model.inputs import read_json
+from .errors import UserError
 from .report.output import make_folder, write_json
 
 __all__ = ["RECORD", "Run", "check_files", "claimed", "same_file"]
@@ -220,13 +221,13 @@ def claimed(
         if any(run.writes(name) for run in displaced)
         and not any(same_file(folder / name, path) for path in read)
     }
-    record = folder / RECORD
+    record, known = folder / RECORD, folder.is_dir()
     written = record.read_bytes() if record.is_file() else None
     make_folder(folder)
     write_json(record, [_facts(run) for run in (*(b for b in before if b not in displaced), *runs)])
     try:
         yield
-    except BaseException:
+    except BaseException as error:
         mine = [name for name in _there(folder) if any(run.writes(name) for run in runs)]
         if all(_version(folder / name) == versions.get(name) for name in mine):
             with suppress(OSError):
@@ -234,6 +235,8 @@ def claimed(
                     record.unlink()
                 else:
                     record.write_bytes(written)
+                if not known and isinstance(error, ValueError | UserError):
+                    folder.rmdir()  # a mistake leaves no folder either
         raise
     for name, version in old.items():
         if _version(folder / name) == version and not goes_on:

@@ -13,18 +13,18 @@ __all__ = ["BLOCK_TABLES"]
 def blocks_table() -> str:
     """Every block, its Verilog module, and what ``microzone sim`` takes for it."""
     rows = [
-        "| block | what | Verilog module | `--config` of `sim` | `--channels` | `--waves` | `--netlist` |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| block | what | Verilog module | `--config` of `sim` | `--channels` | `--netlist` |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, block in BLOCKS.items():
         cells = [f"`{name}`", block.summary, f"`{block.module}`"]
         bench = BENCHES.get(name)
         if bench is None:
-            cells += ["in closed loop, by `microzone session --model rtl`", "", "", ""]
+            cells += ["in closed loop, by `microzone session --model rtl`", "", ""]
         else:
             named = [bench.default, *(known for known in bench.configs if known != bench.default)]
             cells += [", ".join(f"`{known}`" for known in named)]
-            cells += ["yes" if taken else "" for taken in (bench.takes_channels, bench.replays is not None)]
+            cells += ["yes" if bench.takes_channels else ""]
             cells += [", ".join(f"`{known}`" for known in bench.netlists)]
         rows.append(f"| {' | '.join(cells)} |")
     return "\n".join(rows) + "\n"

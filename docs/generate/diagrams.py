@@ -135,7 +135,10 @@ def _level(stimulator: Stimulator, name: str, cycle: int) -> str:
 
 
 def detection_diagram() -> Diagram:
-    """A frame of two electrodes without band-pass, simulated; an event waits, then a read; waits are cut."""
+    """A frame of two electrodes without band-pass, simulated; an event waits, then a read; waits are cut.
+
+    A silent frame comes before it: in the first one a sample is the mean, whatever it is.
+    """
     config = ChipConfig.make(detection={"io": {"threshold": 1.0, "relative": False, "settle_s": 0.0}})
     block = Detection(config, [config.detection.io] * 2, config.amplifier.rate_hz)
     names = ["frame", "samples.valid", "samples.ready", "events.valid", "events.ready", "commit.valid"]
@@ -146,6 +149,17 @@ def detection_diagram() -> Diagram:
     second = decided + 1
 
     async def bench(ctx: Any) -> None:
+        while ctx.get(block.busy):
+            await ctx.tick()
+        ctx.set(block.samples.valid, 1)
+        for electrode in range(2):
+            ctx.set(block.frame, electrode == 0)
+            ctx.set(block.samples.payload, {"electrode": electrode, "sample": 0, "blanked": 0})
+            await ctx.tick()
+            ctx.set(block.frame, 0)
+            while electrode == 0 and not ctx.get(block.samples.ready):
+                await ctx.tick()
+        ctx.set(block.samples.valid, 0)
         while ctx.get(block.busy):
             await ctx.tick()
         ctx.set(block.readback.ready, 1)

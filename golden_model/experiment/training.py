@@ -17,8 +17,8 @@ import numpy.typing as npt
 from ..config import ChipConfig
 from ..detection import events_in_steps
 from ..events import Events, Steps
-from ..files import FileError, as_number, as_steps, atomic_write, check_ascending
-from ..inputs import load_entries
+from ..files import FileError, atomic_write
+from ..inputs import as_number, as_steps, check_ascending, load_entries
 from .protocol import IO_QUALITY, PN_QUALITY, TRAINING, bernoulli_steps
 
 __all__ = ["TrainingRecording", "synthetic_training"]

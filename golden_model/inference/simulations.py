@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ..config import ConfigError
-from ..files import FileError, as_steps, atomic_write
-from ..inputs import load_entries
+from ..files import FileError, atomic_write
+from ..inputs import as_steps, load_entries
 from .behaviour import NAMES, STATISTICS, Experiment, Variant, behaviour
 from .parameters import ParameterSpace
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,11 @@ from ...boards.family import FAMILIES
 from ...gateware.blocks import Block
 from ...gateware.scratch import Scratch
 from ...gateware.toolchain import ToolError
-from ...golden_model.config import ConfigError
+from ...golden_model.cfpc.config import CfpcConfig
+from ...golden_model.config import ChipConfig, ConfigError
 from ..build.kept_verilog import kept_verilog
 from ..build.netlist import Netlist
-from ..build.simulators import SIMULATORS, CocotbSimulator, Design, Simulator
+from ..build.simulators import SIMULATORS, TRACE, CocotbSimulator, Design, Simulator
 
 __all__ = ["COCOTB", "BlockBench", "Run"]
 
@@ -71,6 +74,8 @@ class BlockBench:
         Configurations that it is tried with, by name.
     default : str
         The name of the one that is taken if none is asked for.
+    suits : callable
+        Whether a configuration is one that the block can be tried with.
     others : str
         What a configuration lacks that is not among them, for the message.
     takes_channels : bool
@@ -102,6 +107,7 @@ class BlockBench:
     passed: Callable[[Run], str]
     configs: Mapping[str, Any]
     default: str = "default"
+    suits: Callable[[Any], bool] = lambda config: True
     others: str = ""
     takes_channels: bool = False
     adapted: Callable[[Any, int], Any] = lambda config, channels: config
@@ -112,6 +118,28 @@ class BlockBench:
     simulators: Collection[str] = COCOTB
     netlists: Collection[Netlist] = tuple(FAMILIES)
     waits_for_edges: bool = False
+
+    def configuration(self, name: str | None) -> Any:
+        """One of the bench's own configurations by its name, or that of a file; the default for None.
+
+        Raises
+        ------
+        ConfigError
+            If there is none of that name, the file has none, or it is none for this bench.
+        """
+        if name is None or name in self.configs:
+            return self.configs[name or self.default]
+        kind = type(self.configs[self.default])
+        takes_files = kind in (ChipConfig, CfpcConfig)
+        if not (takes_files and (name.endswith(".toml") or Path(name).is_file())):
+            more = ", or a file (.toml)" if takes_files else ""
+            raise ConfigError(
+                f"configuration {name!r}{self.others}: choose from {_listed(self.configs)}{more}"
+            )
+        config = kind.load(name)
+        if not self.suits(config):
+            raise ConfigError(f"{name}:{self.others}")
+        return config
 
     def check(
         self,
@@ -131,16 +159,11 @@ class BlockBench:
         ToolError
             For a simulator that cannot run it.
         """
-        if config_name is not None and config_name not in self.configs:
-            raise ConfigError(
-                f"configuration {config_name!r}{self.others}: choose from {_listed(self.configs)}"
-            )
+        self.configuration(config_name)
         if channels is not None and not self.takes_channels:
             raise ConfigError(f"--channels and {self.block.name}: {self.block.counted}")
         if netlist is not None and netlist not in self.netlists:
             raise ConfigError(f"netlist {netlist!r}: choose from {_listed(self.netlists)}")
-        if waves and self.replays is None:
-            raise ConfigError(f"--waves: the bench of the {self.block.title} records none")
         if waves and netlist == "bitstream":
             raise ConfigError("--waves: a bitstream has no pads for all signals that they show")
         if simulator.name not in self.simulators:
@@ -170,7 +193,7 @@ class BlockBench:
         ----------
         simulator : Simulator
         config_name : str, optional
-            A key of `configs`; else `default`.
+            A key of `configs`, or a file; else `default`.
         channels : int, optional
             Where the bench takes them; else 1.
         seed : int
@@ -180,7 +203,8 @@ class BlockBench:
         netlist : {"ice40", "ecp5", "bitstream"}, optional
             Run the block as synthesised for this family, or as a bitstream of the iCE40 has it.
         waves : Path, optional
-            Folder for the waves of the long runs.
+            Folder for waves: ``ports.vcd`` of the cocotb tests, and one of each long run.
+            What fails is recorded, too.
         report : callable
             Told what passed.
 
@@ -197,7 +221,7 @@ class BlockBench:
             simulator, config_name=config_name, channels=channels, netlist=netlist, waves=waves is not None
         )
         name, count = config_name or self.default, channels or 1
-        config = self.adapted(self.configs[name], count)
+        config = self.adapted(self.configuration(config_name), count)
         run = Run(
             simulator=simulator,
             config_name=name,
@@ -211,9 +235,10 @@ class BlockBench:
             again=self._again(simulator, name, count, seed, steps, netlist),
         )
         if self.module is not None and isinstance(simulator, CocotbSimulator):
-            with Scratch() as folder:
+            design = (self.design or self._alone)(run)
+            with Scratch() as folder, _kept_waves(folder, waves):
                 simulator.run(
-                    (self.design or self._alone)(run),
+                    replace(design, traced=waves is not None),
                     self.module,
                     folder,
                     seed=seed,
@@ -248,6 +273,17 @@ class BlockBench:
         words += ["--seed", str(seed), "--steps", str(steps)]
         words += ["--netlist", netlist] if netlist else []
         return " ".join(words)
+
+
+@contextmanager
+def _kept_waves(folder: Path, waves: Path | None) -> Iterator[None]:
+    """Bring the waves of the cocotb tests where they are wanted, also those of tests that fail."""
+    try:
+        yield
+    finally:
+        recorded = folder / TRACE
+        if waves is not None and recorded.is_file():
+            shutil.copyfile(recorded, waves / "ports.vcd")
 
 
 def _text(run: Run) -> str:

@@ -43,6 +43,7 @@ __all__ = [
     "NOT_WRITTEN",
     "PROGRAM",
     "SIMULATORS",
+    "TRACE",
     "CocotbSimulator",
     "Design",
     "Simulator",
@@ -59,8 +60,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9_/.+@%,=-]+")
 class Design:
     """What is compiled: Verilog texts by file name, the top module and its parameters.
 
-    With `program`, one of the sources in C++, a program by itself rather than what cocotb loads; `defines`
-    are for it. It includes ``V`` and the name of the top module with ``.h``, as Verilator calls it; or, where
+    With `waves` it records them by itself; of a `traced` one, cocotb records all signals. With `program`, one
+    of the sources in C++, it is a program by itself rather than what cocotb loads; `defines` are for that. It
+    includes ``V`` and the name of the top module with ``.h``, as Verilator calls it; or, where
     ``CXXRTL_MODEL`` is defined, the file of that name.
     """
 
@@ -68,6 +70,7 @@ class Design:
     top: str
     parameters: Mapping[str, int] = field(default_factory=dict)
     waves: bool = False
+    traced: bool = False
     program: str | None = None
     defines: Mapping[str, int] = field(default_factory=dict)
 
@@ -174,6 +177,8 @@ def _keep(log: Path) -> Path:
 
 PROGRAM = "program"
 """What a design with a program of its own becomes, in the folder of its build."""
+TRACE = "dump.vcd"
+"""Where cocotb records the waves of a traced design, in the folder that it runs in."""
 NOT_WRITTEN = 6
 """Exit status of such a program where it cannot write; as ``checked.h`` has it."""
 
@@ -211,7 +216,7 @@ class CocotbSimulator(Simulator):
                 hdl_toplevel=design.top,
                 parameters=dict(design.parameters),
                 build_args=list(self.build_args),
-                waves=design.waves and self.waves_are_built_in,
+                waves=design.traced or (design.waves and self.waves_are_built_in),
                 build_dir=work,
                 timescale=("1ns", "1ns"),
                 log_file=log,
@@ -241,7 +246,7 @@ class CocotbSimulator(Simulator):
         bench : str
             Module with the cocotb tests.
         folder : Path
-            Receives ``results.xml`` and the log ``simulation.log``.
+            Receives ``results.xml``, the log ``simulation.log``, and the waves of a traced design.
         seed : int
             Of cocotb's and Python's random generators.
         plusargs : sequence of str
@@ -259,7 +264,7 @@ class CocotbSimulator(Simulator):
         """
         built = self.build(design)
         log, results = folder / "simulation.log", folder / "results.xml"
-        suffix = self.waves_run_arg if design.waves else None
+        suffix = self.waves_run_arg if design.waves or design.traced else None
         libraries = _before("LD_LIBRARY_PATH", str(cocotb_tools.config.libs_dir))
         fault = ""
         try:
@@ -269,7 +274,8 @@ class CocotbSimulator(Simulator):
                     design.top,
                     hdl_toplevel_lang="verilog",
                     seed=seed,
-                    plusargs=list(plusargs),
+                    plusargs=[*plusargs, f"+dumpfile_path={folder / TRACE}"],
+                    waves=design.traced,
                     # The benches write their own messages; rewriting assertions makes imports slow.
                     extra_env={"COCOTB_REWRITE_ASSERTION_FILES": "", **(given or {})},
                     build_dir=built,
@@ -282,7 +288,9 @@ class CocotbSimulator(Simulator):
         except (RuntimeError, ValueError, SystemExit) as error:
             fault = " ".join(str(error).split()) or type(error).__name__
         except OSError as error:
-            raise ToolError(f"{self.name}: cannot be run in {folder}: {error.strerror}") from None
+            raise ToolError(
+                f"{built}: cannot be run: {error.strerror}; choose another folder with MICROZONE_CACHE"
+            ) from None
         try:
             _check_results(results, bench_tests(bench))
         except (OSError, ElementTree.ParseError):

@@ -259,8 +259,8 @@ def record(
     """Arm a chip and record its session, so that `microzone compare` reads it back."""
     from ...golden_model.config import ChipConfig
     from ..host.conversion import check_free
-    from ..host.journal import JOURNAL
-    from ..host.session import RecordingError, how_to_recover
+    from ..host.journal import JOURNAL, how_to_recover
+    from ..host.session import RecordingError
 
     check_free(out, overwrite=overwrite, inputs=(load, config))
     asked = ChipConfig.load(load) if load else None

@@ -36,7 +36,7 @@ def sim(
         typer.Option(min=1, max=4096, help="Channels, where a block takes them; else 1."),
     ] = None,
     config: Annotated[
-        str | None, typer.Option(help="Which of the benches' configurations; else the block's own.")
+        str | None, typer.Option(help="One of the benches' own, or a file (TOML); else the default.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MOST_SEED, help="Seed of the stimuli.")] = 1,
     steps: Annotated[int, typer.Option(min=20, max=_MOST_STEPS, help="Length of each scenario.")] = 1500,
@@ -58,6 +58,7 @@ def sim(
     from ...gateware.toolchain import ToolError
     from ...sim.blocks import BENCHES
     from ...sim.build.simulators import CocotbSimulator
+    from ...sim.failure import BenchFailure
     from ..errors import UserError
     from ..outputs import Run, claimed
     from ..text import tinted
@@ -78,24 +79,30 @@ def sim(
         raise UserError(str(error)) from None
     if waves and not isinstance(chosen, CocotbSimulator):
         raise UserError(f"--waves: {chosen.name} records none, take another simulator")
-    folder = out or Path("waves")
+    folder, failure = out or Path("waves"), None
     with ExitStack() as stack:
         if waves:
             stack.enter_context(claimed(folder, Run("sim", _WAVES), overwrite=overwrite))
         stack.enter_context(errors.status(f"{chosen.name}: building and running"))
-        bench.run(
-            chosen,
-            config_name=config,
-            channels=channels,
-            seed=seed,
-            steps=steps,
-            netlist=netlist,  # type: ignore[arg-type]  # one of `netlists`: `check` has looked
-            waves=folder if waves else None,
-            report=lambda line: console.print(tinted("passed", "green", f" {line}")),
-        )
-    if waves:
-        made = sorted(folder.glob("*.gtkw")) or sorted(folder.glob("*.vcd"))
-        console.print(f"waves in {folder}: open with gtkwave {made[0]}", highlight=False)
+        try:
+            bench.run(
+                chosen,
+                config_name=config,
+                channels=channels,
+                seed=seed,
+                steps=steps,
+                netlist=netlist,  # type: ignore[arg-type]  # one of `netlists`: `check` has looked
+                waves=folder if waves else None,
+                report=lambda line: console.print(tinted("passed", "green", f" {line}")),
+            )
+        except BenchFailure as found:  # the waves of an earlier run go, those of this one stay
+            failure = found
+    if waves and (made := sorted(folder.glob("*.vcd"), key=lambda path: path.stat().st_mtime_ns)):
+        last = made[-1].with_suffix(".gtkw") if made[-1].with_suffix(".gtkw").is_file() else made[-1]
+        told = errors if failure else console
+        told.print(f"waves in {folder}: open with gtkwave {last}", highlight=False, markup=False)
+    if failure is not None:
+        raise failure
 
 
 def _list() -> str:
@@ -107,7 +114,7 @@ def _list() -> str:
         configs = [bench.default, *(known for known in bench.configs if known != bench.default)]
         options = [f"--config {', '.join(configs)}"] if len(configs) > 1 else []
         options += ["--channels"] if bench.takes_channels else []
-        options += ["--waves"] if bench.replays is not None else []
+        options += ["--waves"]
         options += [f"--netlist {', '.join(bench.netlists)}", f"--simulator {', '.join(bench.simulators)}"]
         lines += [f"{name}: {bench.block.summary}", f"    {'; '.join(options)}"]
     return "\n".join(lines)

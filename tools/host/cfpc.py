@@ -7,7 +7,6 @@ slower than its own time.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ from ...golden_model.cfpc.stepped import close_by_steps
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.cfpc.words import FilterWords, Raw
 from ...golden_model.files import FileError, atomic_write
+from ...golden_model.inputs import read_toml
 from .link import HostLink, LinkError, Transport
 
 __all__ = ["CfpcBoard", "CfpcIdentity", "CfpcLink", "SavedWeights", "open_board"]
@@ -261,13 +261,7 @@ class SavedWeights:
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Those of a file; FileError if it has none."""
-        try:
-            facts = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
-            raise FileError(f"{path}: {reason}") from None
-        except tomllib.TOMLDecodeError as error:
-            raise FileError(f"{path}: not TOML: {error}") from None
+        facts = read_toml(path)
         kinds = {"config_sha256": str, "format": str, "words": list}
         for name, kind in kinds.items():
             if not isinstance(facts.get(name), kind):

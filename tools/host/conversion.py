@@ -34,7 +34,7 @@ from ...golden_model.representable import PrecisionWarning
 from ..models import Course, course_numbers
 from ..report.output import make_folder, write_json
 from .archive import Pieces, write_archive
-from .journal import JOURNAL, LEARNT, ROW, Entry, JournalFile, is_written
+from .journal import JOURNAL, LEARNT, ROW, Entry, JournalFile, how_to_recover, is_written, reserved
 from .parameters import Weights
 from .recording import CR, IO, NEAR, PN, UNPLACED, State, whole_steps
 
@@ -46,6 +46,8 @@ _PIECE = 1 << 17
 """Steps that are looked at together."""
 _LISTED = 100
 """Problems and faults that a report lists."""
+_TIME_STEPS = 1 << 16
+"""Steps in which a chip says something, at least; it says TIME four times as often."""
 _NAMES = ("events*.npz", "result*.npz", "config*.toml", "detections.npz", "report.json")
 _WORK = ".converting"
 """Folder in that of the recording, while files are made."""
@@ -70,8 +72,7 @@ def check_free(out: Path, *, overwrite: bool, inputs: Iterable[Path | None] = ()
         if is_written(journal):
             raise FileError(f"{journal}: is being written: a recording into {out} goes on")
         raise FileError(
-            f"{journal}: a recording that was not brought to its end: `microzone host recover {journal}` "
-            "makes files of it; or remove it"
+            f"{journal}: a recording that was not brought to its end: {how_to_recover(journal)}; or remove it"
         )
     if not overwrite and (found := _files(out)):
         raise FileError(
@@ -114,32 +115,35 @@ def convert(journal: Path, out: Path, *, overwrite: bool = False) -> dict[str, A
     EmptyJournalError
         If it has no step.
     """
-    if is_written(journal):
-        raise FileError(f"{journal}: is being written: the recording goes on")
-    if not overwrite and (found := _files(out)):
-        raise FileError(f"{out}: holds a recording ({found[0].name}): replace it with --overwrite")
-    source = JournalFile(journal)
-    make_folder(out)
-    work = out / _WORK
-    try:
-        shutil.rmtree(work, ignore_errors=True)  # of a conversion that was killed
-        work.mkdir()
+    with reserved(journal):
+        if not overwrite and (found := _files(out)):
+            raise FileError(f"{out}: holds a recording ({found[0].name}): replace it with --overwrite")
+        source = JournalFile(journal)
+        make_folder(out)
         try:
-            made = work / "made"
-            made.mkdir()
-            contents = _Contents(source, work)
-            report = _write(contents, made)
-            for old in _files(out):
-                old.unlink()
-            for new in sorted(made.iterdir()):
-                new.replace(out / new.name)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-        if not source.unread:
-            journal.unlink()
-    except OSError as error:
-        where = error.filename or out
-        raise FileError(f"{where}: cannot be written: {error.strerror}") from None
+            report = _convert(source, out)
+            if not source.unread:
+                journal.unlink()
+        except OSError as error:
+            where = error.filename or out
+            raise FileError(f"{where}: cannot be written: {error.strerror}") from None
+    return report
+
+
+def _convert(source: JournalFile, out: Path) -> dict[str, Any]:
+    """Make all files in a folder of their own, then put them in their places."""
+    work = out / _WORK
+    made = work / "made"
+    shutil.rmtree(work, ignore_errors=True)  # of a conversion that was killed
+    made.mkdir(parents=True)
+    try:
+        report = _write(_Contents(source, work), made)
+        for old in _files(out):
+            old.unlink()
+        for new in sorted(made.iterdir()):
+            new.replace(out / new.name)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
     return report
 
 
@@ -227,7 +231,8 @@ class _Contents:
             warnings.simplefilter("ignore", PrecisionWarning)  # told when it was loaded
             try:
                 self.config = ChipConfig.from_toml(header["config"])
-                self.weights = Weights(**header["weights"])
+                self.weights = _weights(header["weights"])
+                self.weights.check_fits(self.config, other_config=True)
                 self.start, self.chip = index(header["start"]), dict(header["chip"])
                 self.asked = None if header["n_steps"] is None else index(header["n_steps"])
                 self.cs, self.us = (np.array(header[name], np.int64) for name in ("cs", "us"))
@@ -249,6 +254,9 @@ class _Contents:
                 self._take(rows, file)
         for ordered in (*self.told, self.blanking):
             ordered.close()
+        most = _TIME_STEPS * (2 + self.counts.kinds.total())
+        if self.counts.now > most:
+            raise FileError(f"{source.path}: says {self.counts.now} steps: in its records are {most} at most")
         self.n_steps = whole_steps(self.counts.now)
         if self.asked is not None:
             self.n_steps = min(self.n_steps, self.asked)
@@ -272,13 +280,16 @@ class _Contents:
                 else:
                     self.counts.odd["say a status of a recalibration that is none"] += 1
             elif kind is Entry.STATUS:
-                self.status = _decoded(content)
+                self.status = _status(content)
         yield np.frombuffer(b"".join(waiting), ROW)
 
     def _take(self, rows: Rows, detections: Any) -> None:
         counts = self.counts
         for number, count in zip(*np.unique(rows["kind"], return_counts=True), strict=True):
-            counts.kinds[RecordKind(number)] += int(count)
+            if number in set(RecordKind):
+                counts.kinds[RecordKind(number)] += int(count)
+            else:
+                counts.odd["are of a kind that this host does not know"] += int(count)
         ticks = rows["tick"]
         placed = ticks != UNPLACED
         counts.odd["say a step that the chip has not made"] += int((~placed).sum())
@@ -332,7 +343,7 @@ class _Contents:
         counts, status = self.counts, self.status
         self.link = {"lost": 0, "missing": 0, "overflowed": 0} | status.get("link", {})
         for line in status.get("problems", []):
-            counts.problems.add(line)
+            counts.problems.add(str(line))
         for what, count in sorted(counts.odd.items()):
             if count:
                 counts.problems.add(f"records that {what}: {count}")
@@ -537,9 +548,24 @@ def _raw_words(words: npt.NDArray[np.uint32], fmt: QFormat) -> Steps:
     return np.where((kept > fmt.raw_max) & fmt.signed, kept - (1 << fmt.width), kept)
 
 
-def _decoded(content: bytes) -> dict[str, Any]:
-    found = json.loads(content)
-    return found if isinstance(found, dict) else {}
+def _weights(known: dict[str, Any]) -> Weights:
+    """Of a header; TypeError or KeyError where they are not what they should be."""
+    words = {name: tuple(index(word) for word in words) for name, words in known["words"].items()}
+    return Weights(known["digest"], dict(known["formats"]), words)
+
+
+def _status(content: bytes) -> dict[str, Any]:
+    """Of an entry STATUS; nothing where it is not as it should be."""
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(found, dict):
+        return {}
+    link, problems, ended_by = (found.get(name) for name in ("link", "problems", "ended_by"))
+    counted = isinstance(link, dict) and all(type(count) is int for count in link.values())
+    whole = counted and isinstance(problems, list) and isinstance(ended_by, str | None)
+    return found if whole else {}
 
 
 def _write(contents: _Contents, folder: Path) -> dict[str, Any]:

@@ -14,11 +14,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shlex
 import struct
 import time
 import zlib
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,9 @@ __all__ = [
     "Journal",
     "JournalError",
     "JournalFile",
+    "how_to_recover",
     "is_written",
+    "reserved",
 ]
 
 JOURNAL = "recording.journal"
@@ -192,7 +195,7 @@ class JournalFile:
         kind, content = next(self.entries(), (None, b""))
         try:
             header = json.loads(content) if kind is Entry.HEADER else None
-        except ValueError:
+        except (ValueError, RecursionError):
             header = None
         if not isinstance(header, dict):
             raise FileError(f"{path}: its beginning is damaged: no recording can be read from it")
@@ -201,8 +204,6 @@ class JournalFile:
     def entries(self) -> Iterator[tuple[Entry, bytes]]:
         """Kind and content of each entry, up to the first damage; one at a time is in memory."""
         try:
-            if not self.path.is_file():
-                raise FileError(f"{self.path}: {'not a file' if self.path.exists() else 'No such file'}")
             with self.path.open("rb") as file:
                 if file.read(len(MAGIC)) != MAGIC:
                     raise FileError(f"{self.path}: not a journal of `microzone host record`")
@@ -222,21 +223,41 @@ def _entry(head: bytes, file: Any) -> tuple[Entry, bytes] | None:
     length, check, number = _HEAD.unpack(head)
     if length > _MOST or number not in set(Entry):
         return None
-    content = file.read(length)
+    kind, content = Entry(number), file.read(length)
     if len(content) < length or zlib.crc32(content, zlib.crc32(head[-1:])) != check:
         return None
-    return Entry(number), content
+    fits = {Entry.RECORDS: length % ROW.itemsize == 0, Entry.LEARNT: length == LEARNT.itemsize}
+    return (kind, content) if fits.get(kind, True) else None
+
+
+def how_to_recover(path: Path) -> str:
+    """What to do with a journal that is left, for a message."""
+    return f"`microzone host recover {shlex.quote(str(path))}` makes files of it"
+
+
+@contextmanager
+def reserved(path: Path) -> Iterator[None]:
+    """Keep a journal from all others for some time; FileError if one of them has it."""
+    if not path.is_file():
+        raise FileError(f"{path}: {'not a file' if path.exists() else 'No such file'}")
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FileError(f"{path}: is being written: the recording goes on") from None
+        except OSError:  # a file system without locks
+            pass
+        yield
 
 
 def is_written(path: Path) -> bool:
     """Whether a process is writing this journal."""
-    if not path.is_file():
-        return False
     try:
-        with path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+        with reserved(path):
+            return False
+    except FileError:
+        return path.is_file()

@@ -128,7 +128,7 @@ class Monitor:
 
     def note_time(self) -> None:
         """Once a refresh: how many steps there are, and a column of each w's course."""
-        self.steps = max(self.steps, self.host.read("control.STEPS"))
+        self.steps = self._count.steps = self.host.read("control.STEPS")
         oldest = self.steps - self.config.steps(_WINDOW_S)
         for circuit in self._circuits:
             circuit.course.append(circuit.word)

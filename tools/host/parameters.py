@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -19,6 +18,7 @@ from ...golden_model.config import ChipConfig, ConfigError
 from ...golden_model.detection_parameters import DetectionParameters, DetectionRow
 from ...golden_model.files import FileError, atomic_write
 from ...golden_model.fixed import QFormat, quantize, to_real
+from ...golden_model.inputs import read_toml
 from ...golden_model.recalibration import Row, coefficient_words
 from ...golden_model.stimulation import StimulationTiming
 
@@ -266,10 +266,7 @@ class Weights:
     @classmethod
     def load(cls, path: Path | str) -> Self:
         """Read them; FileError names the file and the entry."""
-        try:
-            entries = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:  # of TOML and of Unicode too
-            raise FileError(f"{path}: {getattr(error, 'strerror', None) or error}") from None
+        entries = read_toml(path)
         names = [p.name.lower() for p in PLASTIC]
         try:
             digest = entries.get("config_sha256")

@@ -17,6 +17,7 @@ __all__ = [
     "BLANKED",
     "CR",
     "IO",
+    "LEAP",
     "NEAR",
     "PN",
     "UNPLACED",
@@ -30,6 +31,8 @@ __all__ = [
 _STAMP = 1 << 16
 NEAR = 1024
 """Steps within which records come in order."""
+LEAP = 64
+"""Steps from one record to the next that are believed without asking."""
 PN, IO, CR, BLANKED = 1, 2, 4, 8
 """Flags of a record STEP."""
 UNPLACED = int(np.iinfo(np.int64).min)
@@ -146,6 +149,15 @@ class Recording:
         self.now = self.saved = self.made = self.heard = 0
         self._rows = bytearray()
 
+    @property
+    def known(self) -> int:
+        """Steps that the chip has made, as far as is known."""
+        return max(self.made, self.now)
+
+    def leaps(self, record: Record) -> bool:
+        """Whether a record says a step far from that of the one before."""
+        return not 0 <= near(record.step - self.start, self.now, _STAMP) - self.now + LEAP <= 2 * LEAP
+
     def take(self, record: Record, made: int | None) -> State | None:
         """Note what a record says; a state, if it is one.
 
@@ -154,7 +166,7 @@ class Recording:
         record : Record
         made : int or None
             Steps that the chip has made since the recording began, asked after the record came; None where
-            it does not answer.
+            it was not asked, or does not answer.
         """
         self.heard += 1
         tick = self._tick(record, made)
@@ -185,6 +197,6 @@ class Recording:
         was made; where nobody knows how many were, of the one nearest to the record before. So a record TIME,
         which says a step in full, is checked and not relied on.
         """
-        low = (record.step - self.start) % _STAMP
+        low = record.step - self.start
         tick = near(low, self.now, _STAMP) if made is None else made - (made - low) % _STAMP
         return tick if tick >= self.now - NEAR else UNPLACED

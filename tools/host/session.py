@@ -23,11 +23,11 @@ from ...sim.failure import BenchFailure
 from ..report.output import make_folder
 from .chip import Host, LinkError
 from .conversion import EmptyJournalError, check_free, convert
-from .journal import JOURNAL, Entry, Journal, JournalError
-from .recording import Recording, State, near
+from .journal import JOURNAL, Entry, Journal, JournalError, how_to_recover
+from .recording import LEAP, Recording, State, near
 from .stopping import Stop, stop_on_signals
 
-__all__ = ["EVERYTHING", "RecordingError", "how_to_recover", "record_session", "rest_steps"]
+__all__ = ["EVERYTHING", "RecordingError", "record_session", "rest_steps"]
 
 EVERYTHING = tuple(kind for kind in RecordKind if kind is not RecordKind.LOST)
 """What a chip can be asked to report; LOST it reports unasked."""
@@ -43,11 +43,6 @@ _NONE: Steps = np.zeros(0, np.int64)
 
 class RecordingError(LinkError):
     """A recording has not become files; the message says what is kept, and where."""
-
-
-def how_to_recover(journal: Path) -> str:
-    """What to do with a journal, for a message."""
-    return f"`microzone host recover {journal}` makes files of it"
 
 
 def rest_steps(config: ChipConfig) -> int:
@@ -259,29 +254,31 @@ def _listen(
 ) -> None:
     """Until the steps are over, or it shall stop; LinkError if the chip comes to a halt."""
     before, stuck = -1, 0.0
-    while stop.signal is None and (n_steps is None or max(recording.made, recording.now) <= n_steps):
+    while stop.signal is None and (n_steps is None or recording.known <= n_steps):
         _take(host, recording)
         status.write()
         now = host.transport.now()
-        if recording.made > before:
-            before, stuck = recording.made, now + _STUCK_S
+        if recording.known > before:
+            before, stuck = recording.known, now + _STUCK_S
         elif now > stuck:
             raise LinkError("the chip makes no steps")
-        progress(max(recording.made, recording.now))
+        progress(recording.known)
 
 
 def _take(host: Host, recording: Recording) -> bool:
     """Take the records that have come; True if one says that the front end is disabled.
 
-    All of them are taken, even if the link then fails.
+    All of them are taken, even if the link then fails. The chip is asked how many steps it has made where
+    there are none, or one says a step far from that of the one before.
     """
     disabled, trouble = False, None
     records = host.poll(_POLL_S)
     made: int | None = None
-    try:
-        made = _steps_made(host, recording)
-    except LinkError as error:
-        trouble = error
+    if not records or any(recording.leaps(record) for record in records):
+        try:
+            made = _steps_made(host, recording)
+        except LinkError as error:
+            trouble = error
     for record in records:
         state = recording.take(record, made)
         disabled |= state is not None and _is_disabled(state)
@@ -304,9 +301,9 @@ def _is_disabled(state: State) -> bool:
 
 def _steps_made(host: Host, recording: Recording) -> int:
     """Steps since the recording began; LinkError if the chip has begun anew."""
-    known = max(recording.made, recording.now)
+    known = recording.known
     made = near((host.read("control.STEPS") - recording.start) % _WORD, known, _WORD)
-    if made + 1 < known:
+    if made < known - LEAP:
         raise LinkError("the chip was reset")
     recording.made = made
     return made
