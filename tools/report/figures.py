@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,8 @@ _LEAST_FAR_HZ = 0.02
 _SPAN = 1e-3
 """Smallest error that has a colour of its own, over the largest."""
 _RASTER_S = (-0.2, 1.0)
+_TITLE_LETTERS = 8
+"""Of a title, an inch of the page: no font is so wide that they do not fit."""
 _CS_DURATION_S, _US_DURATION_S = 0.45, 0.15
 """The paper's stimuli: 450 ms of noise, 150 ms of air puff."""
 
@@ -234,7 +237,8 @@ def draw_rasters(axes: Axes, comparison: Comparison) -> None:
         xlim=_RASTER_S, ylim=(events.cs.size + 0.5, 0.5), xlabel="time from the CS (s)", ylabel="trial",
         title="detections and conditioned responses",
     )  # fmt: skip
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=7, markerscale=2, fontsize=8.5)
+    # Two rows: one would be wider than the raster, which would have to make room for it.
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=4, markerscale=2, fontsize=8.5)
 
 
 def _around_cs(
@@ -326,8 +330,13 @@ def _draw_course(axes: Axes, comparison: Comparison) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all; names in its texts are drawn as they are, no formulas."""
+    """Write a figure as PNG, whole or not at all; names in its texts are drawn as they are, no formulas.
+
+    A title that is wider than the page, as with the name of a file in it, goes on in another line.
+    """
     FigureCanvasAgg(figure)
+    if title := figure.get_suptitle():
+        figure.suptitle(textwrap.fill(title, round(_TITLE_LETTERS * figure.get_figwidth())))
     for text in figure.findobj(Text):
         if text.get_text():  # those of ticks are not there yet: they may be powers of ten
             text.set_parse_math(False)
