@@ -45,8 +45,20 @@ def test_off_a_terminal_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) 
 
 @pytest.mark.usefixtures("often")
 def test_work_of_unknown_length(capsys: pytest.CaptureFixture[str]) -> None:
-    with output.working("building", Console(file=io.StringIO())):
+    with output.working("building", Console(file=io.StringIO())) as show:
         wait_for(capsys, r"^building: 0 s so far\n")
+        show("routing")
+        wait_for(capsys, r"routing: \d s so far\n")
+
+
+@pytest.mark.usefixtures("often")
+def test_work_that_counts_without_an_end(capsys: pytest.CaptureFixture[str]) -> None:
+    with output.progress_bar("record", None, Console(file=io.StringIO())) as advance:
+        advance(12_000)
+        wait_for(capsys, r"^record: 0 s so far\n")
+    terminal = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with output.progress_bar("record", None, terminal) as advance:
+        advance(12_000)
 
 
 @pytest.mark.usefixtures("often")

@@ -60,7 +60,7 @@ class _Left(TimeRemainingColumn):
 class _Lines:
     """Progress where there is no terminal: a line on stderr every :data:`EVERY_S`, no control characters."""
 
-    def __init__(self, label: str, total: int, unit: str) -> None:
+    def __init__(self, label: str, total: int | None, unit: str) -> None:
         self._label, self._total, self._unit = label, total, unit
         self._done = 0
         self._began = time.monotonic()
@@ -75,6 +75,9 @@ class _Lines:
     def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join()
+
+    def rename(self, label: str) -> None:
+        self._label = label
 
     def advance(self, done: int) -> None:
         # What is there from an earlier run took no time now: speed counts from the first report on.
@@ -104,21 +107,24 @@ def _in_words(seconds: float) -> str:
 
 
 @contextmanager
-def working(label: str, where: Console) -> Iterator[None]:
-    """Show that something is going on of which nobody knows how long it takes."""
+def working(label: str, where: Console) -> Iterator[Callable[[str], None]]:
+    """Show that something is going on of which nobody knows how long it takes.
+
+    Yields a function that says what it is by now. Off a terminal as :func:`progress_bar`.
+    """
     if where.is_terminal or where.quiet:
-        with where.status(label):
-            yield
+        with where.status(label) as status:
+            yield status.update
     else:
-        with _Lines(label, 0, ""):
-            yield
+        with _Lines(label, None, "") as lines:
+            yield lines.rename
 
 
 @contextmanager
 def progress_bar(
-    label: str, total: int, where: Console, *, unit: str = ""
+    label: str, total: int | None, where: Console, *, unit: str = ""
 ) -> Iterator[Callable[[int], None]]:
-    """A progress bar over `total` steps; yields the function that moves it. With `unit` it counts too.
+    """A progress bar over `total` steps, None if unknown; yields what moves it. With `unit` it counts too.
 
     It shows how much time has passed, and how much is left. Off a terminal, as in the log of a job, a line on
     stderr says so now and then.
