@@ -12,6 +12,7 @@ import platformdirs
 import pytest
 from hypothesis import HealthCheck, settings
 from microzone.tools.cli import main as cli
+from microzone.tools.report import output
 
 RECORDING = Path(__file__).resolve().parents[2] / "shared" / "recordings" / "purkinje_06-11.mat"
 
@@ -34,6 +35,12 @@ def recording() -> Path:
     if not RECORDING.is_file():
         pytest.skip(f"no real recording at ../shared/recordings/{RECORDING.name}")
     return RECORDING
+
+
+@pytest.fixture(autouse=True)
+def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of progress comes between the lines that a test counts, however slow the machine is."""
+    monkeypatch.setattr(output, "EVERY_S", 3600.0)
 
 
 class Outcome(NamedTuple):
