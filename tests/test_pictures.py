@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import Outcome
+from generate.pages import DOCS
+from generate.pictures import DRAWN, PICTURES
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -17,6 +22,7 @@ from microzone.golden_model.calibration.calibration import calibrate
 from microzone.golden_model.experiment.protocol import TRAINING
 from microzone.tools.models import CONSTANT, Comparison, ModelName, run_model
 from microzone.tools.report import figures
+from PIL import Image
 
 CONFIG = ChipConfig.make()
 
@@ -120,3 +126,86 @@ def test_what_leaves_a_page_is_seen() -> None:
     figure = Figure()
     figure.text(0.9, 0.5, "a text that is far too long for what is left of the page")
     assert len(list(outside(figure))) == 1
+
+
+# --- the pictures of the documentation ------------------------------------------------------------
+
+ROOT = DOCS.parent
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+QUICK = ("demo.png", "figures/cfpc-pursuit.png", "figures/cfpc-blink.png")
+UNMARKED = [name for name, picture in PICTURES.items() if picture.is_long]
+"""Drawn before pictures told what they show, by commands of many minutes: `make docs PICTURES=all` draws them."""
+
+
+def test_every_picture_of_the_documentation_has_a_command() -> None:
+    shown = {
+        (page.parent / target).resolve().relative_to(DOCS).as_posix()
+        for page in PAGES
+        for target in re.findall(r"!\[[^]]*\]\(([^)]+\.png)\)", page.read_text(encoding="utf-8"))
+    }
+    assert shown == {*PICTURES, *DRAWN} == {str(path.relative_to(DOCS)) for path in DOCS.rglob("*.png")}
+
+
+def without_folder(command: str) -> str:
+    return re.sub(r" --out \S+", "", command.partition("#")[0]).strip()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_the_command_of_a_picture_stands_on_its_page(name: str) -> None:
+    picture = PICTURES[name]
+    wanted = {*map(without_folder, (*picture.before, picture.command))}
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if not re.search(rf"\]\((docs/|\.\./)?{re.escape(name)}\)", text):
+            continue
+        lines = {without_folder(line.replace(".venv/bin/", "")) for line in text.splitlines()}
+        assert wanted <= lines or picture.shown in lines - {""}, f"{page.name}: {picture.command}"
+
+
+def mark(path: Path) -> dict[str, str]:
+    """What a PNG file tells of itself."""
+    with Image.open(path) as image:
+        return {name: str(value) for name, value in image.info.items()}
+
+
+@pytest.mark.parametrize("name", [name for name in PICTURES if name not in UNMARKED])
+def test_a_picture_says_its_command(name: str) -> None:
+    assert mark(DOCS / name)["Command"] == PICTURES[name].command
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+        for name in PICTURES
+        if name not in UNMARKED
+    ],
+)
+def test_a_picture_is_what_its_command_draws(name: str, microzone: Callable[..., Outcome]) -> None:
+    """Compared by the numbers that are drawn: pixels change with each version of a font."""
+    picture = PICTURES[name]
+    done = microzone(*shlex.split(picture.command)[1:])
+    assert done.status == 0, done.err
+    assert mark(DOCS / name)["Plotted"] == mark(Path(picture.file))["Plotted"], f"make docs PICTURES={name}"
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_picture_without_a_command_is_what_is_drawn(name: str, tmp_path: Path) -> None:
+    DRAWN[name](tmp_path / "again.png")
+    assert mark(DOCS / name)["Plotted"] == mark(tmp_path / "again.png")["Plotted"], (
+        f"make docs PICTURES={name}"
+    )
+
+
+def test_a_digest_is_of_the_numbers_that_are_drawn() -> None:
+    def digest(values: list[float], size: float = 5, label: str = "x") -> str:
+        figure = Figure(figsize=(size, size))
+        axes = figure.subplots()
+        axes.plot([0, 1], values, label=label)
+        axes.fill_between([0, 1], 0, 1 + np.abs(values))
+        axes.axvspan(0, values[1])
+        axes.imshow([values])
+        return figures.plotted(figure)
+
+    assert digest([-0.0, 1]) == digest([0, 1 + 1e-9], size=3)
+    assert len({digest([0, 1]), digest([0, 1.001]), digest([0, np.nan]), digest([0, 1], label="y")}) == 4

@@ -1,4 +1,4 @@
-"""``make docs``: write every generated part of docs/, and draw the pictures that are named, or the short ones."""
+"""``make docs``: write the generated parts of docs/, and draw pictures: those named, or the short ones."""
 
 import sys
 

@@ -8,7 +8,7 @@ would differ with every version of a font.
 
 from __future__ import annotations
 
-import shlex
+import os
 import shutil
 import subprocess
 import sys
@@ -32,9 +32,11 @@ class Picture:
     Attributes
     ----------
     command : str
-        As the page beside it shows it, without the folder of the program.
+        For a shell, as the page beside it shows it; but its ``--out`` may be another folder.
     file : str
         What it writes, as seen from the folder in which it is run.
+    shown : str
+        What a page may show instead, as it draws the same.
     before : tuple of str
         Commands whose files it reads.
     is_long : bool
@@ -43,16 +45,19 @@ class Picture:
 
     command: str
     file: str
+    shown: str = ""
     before: tuple[str, ...] = ()
     is_long: bool = False
 
 
 _REPRODUCED = ("10", "11", "8", "16", "cfpc-4")
-_INFER = "microzone infer --want well_timed=0.4+-0.2 --want drift=0+-0.15 --want extinction=0.3 --check-rtl"
-_SEEN = "microzone infer --method npe --seen demo-output/events.npz demo-output/fixed.npz --out out/seen"
+_BOARD = r"printf '[time]\nclock_hz = 12e6\n' > board.toml"
+_WANTED = "--want well_timed=0.4+-0.2 --want drift=0+-0.15 --want extinction=0.3 --check-rtl"
+_INFER = f"microzone infer --config board.toml {_WANTED}"
+_SEEN = "microzone infer --method npe --seen demo-output/events.npz demo-output/fixed.npz"
 
 PICTURES: Mapping[str, Picture] = {
-    "demo.png": Picture("microzone demo", "demo-output/figure.png"),
+    "demo.png": Picture("microzone demo", "demo-output/figure.png", "make demo"),
     "adaptive.png": Picture("microzone demo --adaptive", "demo-output/figure.png"),
     "session.png": Picture("microzone session --out out/loop", "out/loop/session.png"),
     "figures/cfpc-pursuit.png": Picture("microzone cfpc pursuit", "cfpc-output/figure.png"),
@@ -65,21 +70,31 @@ PICTURES: Mapping[str, Picture] = {
     ),
     **{
         f"figures/reproduce-figure-{name}.png": Picture(
-            f"microzone reproduce {name}", f"reproduce-output/figure-{name}.png"
+            f"microzone reproduce {name}", f"reproduce-output/figure-{name}.png", "microzone reproduce all"
         )
         for name in _REPRODUCED
     },
     **{
         f"figures/reproduce-figure-{name}.png": Picture(
-            f"microzone reproduce {name}", f"reproduce-output/figure-{name}.png", is_long=True
+            f"microzone reproduce {name}",
+            f"reproduce-output/figure-{name}.png",
+            "microzone reproduce all",
+            is_long=True,
         )
         for name in ("dsn-2", "dsn-go-no-go")
     },
     **{
-        f"figures/infer-{name}.png": Picture(_INFER, f"infer-output/{name}.png", is_long=True)
+        f"figures/infer-{name}.png": Picture(
+            _INFER, f"infer-output/{name}.png", f"microzone infer {_WANTED}", before=(_BOARD,), is_long=True
+        )
         for name in ("pairs", "behaviour")
     },
-    "figures/infer-seen.png": Picture(_SEEN, "out/seen/pairs.png", ("microzone demo",), is_long=True),
+    "figures/infer-seen.png": Picture(
+        f"{_SEEN} --out out/seen --check-rtl",
+        "out/seen/pairs.png",
+        before=("microzone demo --out demo-output",),
+        is_long=True,
+    ),
     **{
         f"figures/infer-compare-{name}.png": Picture(
             "microzone infer-compare --out out/comparison", f"out/comparison/{name}.png", is_long=True
@@ -115,6 +130,7 @@ def draw_pictures(names: Iterable[str]) -> None:
     for name in wanted:
         if name in DRAWN:
             DRAWN[name](DOCS / name)
+    env = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     by_command: dict[tuple[str, ...], list[str]] = {}
     for name in wanted:
         if name not in DRAWN:
@@ -124,7 +140,6 @@ def draw_pictures(names: Iterable[str]) -> None:
         with tempfile.TemporaryDirectory(prefix="microzone-docs-") as folder:
             for command in commands:
                 print(command, flush=True)
-                program, *arguments = shlex.split(command)
-                subprocess.run([Path(sys.executable).parent / program, *arguments], cwd=folder, check=True)
+                subprocess.run(command, shell=True, cwd=folder, env=env, check=True)
             for name in of:
                 shutil.copyfile(Path(folder, PICTURES[name].file), DOCS / name)
