@@ -54,8 +54,8 @@ benchmark: setup ## CPU time of a start, steps a second of each model, in one ru
 synth: setup ## logic cells, DSPs and Fmax on the iCE40 UP5K: the core, or BLOCKS="link detection"
 	$(BIN)/python -m microzone.boards.synthesis $(BLOCKS)
 
-docs: setup ## the generated parts of docs/
-	PYTHONPATH=$(DOCS) $(BIN)/python -m generate
+docs: setup ## the generated parts of docs/ and its pictures; PICTURES="sweep.png ..." or PICTURES=all: the long ones too
+	PYTHONPATH=$(DOCS) $(BIN)/python -m generate $(PICTURES)
 
 site: setup ## docs/ as HTML in build/site; warnings are errors
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env --write-all \

@@ -12,6 +12,7 @@ import platformdirs
 import pytest
 from hypothesis import HealthCheck, settings
 from microzone.tools.cli import main as cli
+from microzone.tools.report import output
 
 RECORDING = Path(__file__).resolve().parents[2] / "shared" / "recordings" / "purkinje_06-11.mat"
 
@@ -42,6 +43,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "cache"
     monkeypatch.setenv("MICROZONE_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No line of progress comes between the lines that a test counts, however slow the machine is."""
+    monkeypatch.setattr(output, "EVERY_S", 3600.0)
 
 
 class Outcome(NamedTuple):

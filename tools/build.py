@@ -16,7 +16,7 @@ from ..boards.designs import DESIGNS, Configuration, design_of
 from ..boards.flash import find_programmer, flash
 from ..golden_model.config import ConfigError
 from .build_check import BuiltNetlist, check_checkable, check_netlist
-from .report.output import make_folder
+from .report.output import make_folder, working
 
 __all__ = ["build_command", "files_of", "folder_of"]
 
@@ -108,10 +108,10 @@ def build_command(
         find_programmer(board)  # before minutes of work
     out = out or folder_of(name, chosen.name)
     make_folder(out)
-    with status.status(board.name) as shown:
+    with working(board.name, status) as show:
 
         def tell(line: str) -> None:
-            shown.update(line)
+            show(f"{board.name}: {line}")
             if not status.is_terminal:
                 status.print(f"{board.name}: {line}", highlight=False)
 

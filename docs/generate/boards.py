@@ -10,7 +10,14 @@ from itertools import groupby
 from microzone.boards.board import BOARDS, Board
 from microzone.boards.table import RESOURCES
 
-__all__ = ["BOARD_TABLES", "boards_table", "cfpc_resources_table", "pins_table", "resources_table"]
+__all__ = [
+    "BOARD_TABLES",
+    "boards_table",
+    "cfpc_resources_table",
+    "pins_table",
+    "resources_table",
+    "what_is_left",
+]
 
 _MEANING = {
     "cs n": "CS of the RHD chip",
@@ -61,6 +68,20 @@ def resources_table() -> str:
     )
 
 
+def what_is_left() -> str:
+    """How full the smallest FPGA is with the complete chip, of each kind of cell: the fullest is a limit."""
+    built = json.loads(RESOURCES.read_text(encoding="utf-8"))["chip"]["icebreaker"]["complete"]
+    kinds = (("logic cells", "logic_cells"), ("DSPs", "dsps"), ("block RAMs", "rams"))
+    used = [f"{_share(*built[kind])} of its {name}" for name, kind in kinds]
+    first = max(kinds, key=lambda kind: built[kind[1]][0] / built[kind[1]][1])[0]
+    return (
+        f"On the smallest board ({BOARDS['icebreaker'].title}) it takes {', '.join(used[:-1])}, and "
+        f"{used[-1]}.\nThe {first} are the limit, whatever else is free: a block that needs more of them has "
+        f"no room beside it. Fmax is {built['fmax_hz'] / 1e6:.1f} MHz, its clock "
+        f"{built['clock_hz'] / 1e6:g} MHz.\n"
+    )
+
+
 def cfpc_resources_table() -> str:
     """What the CFPC filter takes, as built last."""
     return _resources("cfpc", {"bases": None, "synapses": "{bases}", "cycles a step": "{cycles_per_step}"})
@@ -103,6 +124,7 @@ def _wired() -> dict[str, Board]:
 BOARD_TABLES: Mapping[str, Callable[[], str]] = {
     "boards": boards_table,
     "resources": resources_table,
+    "what-is-left": what_is_left,
     "cfpc-resources": cfpc_resources_table,
     **{f"pins-{name}": partial(pins_table, board) for name, board in _wired().items()},
 }

@@ -1,4 +1,4 @@
-"""The parts of docs/ that come from the code: tables between markers, and timing diagrams.
+"""The parts of docs/ and README.md that come from the code: tables between markers, and timing diagrams.
 
 ``make docs`` writes them; a test fails where a page and the code disagree. A generated part stands between
 ``<!-- generated: NAME -->`` and ``<!-- end -->``.
@@ -20,9 +20,10 @@ from .diagrams import DIAGRAMS
 from .registers import write_registers
 from .tables import TABLES as PAGE_TABLES
 
-__all__ = ["DOCS", "TABLES", "fill", "main"]
+__all__ = ["DOCS", "PAGES", "TABLES", "fill", "main"]
 
 DOCS = Path(__file__).resolve().parents[1]
+PAGES = [DOCS.parent / "README.md", *sorted(DOCS.rglob("*.md"))]
 TABLES = {
     "where-a-block-is": blocks_table,
     **PAGE_TABLES,
@@ -40,10 +41,10 @@ def fill(page: str) -> str:
 
 
 def main() -> None:
-    """Write every generated part of docs/."""
+    """Write every generated part of the pages."""
     import wavedrom
 
-    for path in sorted(DOCS.rglob("*.md")):
+    for path in PAGES:
         path.write_text(fill(path.read_text(encoding="utf-8")), encoding="utf-8")
     write_registers(DOCS / "registers")
     (DOCS / "architecture.svg").write_text(architecture_svg(), encoding="utf-8")

@@ -14,6 +14,7 @@ from rich.table import Table
 from ...golden_model.cfpc.lag import Lag
 from ...golden_model.cfpc.systems import Reals
 from ...golden_model.files import atomic_write, check_target
+from ..report.origin import origin
 from ..report.output import as_json, make_folder, write_json
 from ..text import tinted
 from .picture import draw_run
@@ -82,7 +83,7 @@ def run_task(
         except DivergenceError as error:
             facts["warnings"].append(f"not compared with {error}")
     facts |= _compared(task, runs)
-    report: dict[str, Any] = as_json(facts, digits=9)
+    report: dict[str, Any] = as_json(facts, digits=9) | {"origin": origin()}
     title = f"CFPC, {task.config.task.name}: {facts['rule']}, {trials} trials ({model})"
     draw_run(task, dict(reversed(runs.items())), model, out / "figure.png", title)
     _save(task, runs[model], out / "result.npz")

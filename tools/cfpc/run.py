@@ -16,7 +16,7 @@ from ...golden_model.cfpc.systems import Reals
 from ...golden_model.cfpc.words import Raw
 from ...golden_model.fixed import quantize
 from ...sim.replay.comparison import describe_word
-from ..report.output import progress_bar
+from ..report.output import progress_bar, working
 from .task import Task
 
 __all__ = [
@@ -222,7 +222,7 @@ def run_on(
         if model == "rtl":
             from ...sim.loop.cfpc_loop import AdaptiveFilterRtl
 
-            with console.status("verilator: building the simulation (once for each configuration)"):
+            with working("verilator: building the simulation (once for each configuration)", console):
                 gateware = stack.enter_context(AdaptiveFilterRtl(task.config, record=True))
         elif model == "board":
             assert connect is not None

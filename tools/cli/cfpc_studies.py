@@ -49,6 +49,7 @@ def robustness(
     )
     from ..cfpc.studies_figure import draw_robustness
     from ..outputs import Run, claimed
+    from ..report.origin import origin
     from ..report.output import write_json
 
     task = _load(config)
@@ -57,7 +58,7 @@ def robustness(
             run = Run.of(context, out, ("robustness.json", "robustness.png"))
             stack.enter_context(claimed(out, run, inputs=[config], overwrite=overwrite))
         found = study_robustness(task, trials, errors)
-        facts = robustness_facts(task, found)
+        facts = robustness_facts(task, found) | {"origin": origin()}
         if out:
             write_json(out / "robustness.json", facts)
             title = (
@@ -101,6 +102,7 @@ def word_lengths(
     from ..cfpc.studies import study_word_lengths, word_length_facts, word_length_rows
     from ..cfpc.studies_figure import draw_word_lengths
     from ..outputs import Run, claimed
+    from ..report.origin import origin
     from ..report.output import write_json
 
     task = _load(config)
@@ -109,7 +111,7 @@ def word_lengths(
             run = Run.of(context, out, ("word-lengths.json", "word-lengths.png"))
             stack.enter_context(claimed(out, run, inputs=[config], overwrite=overwrite))
         found = study_word_lengths(task, trials, errors)
-        facts = word_length_facts(task, found, trials)
+        facts = word_length_facts(task, found, trials) | {"origin": origin()}
         if out:
             write_json(out / "word-lengths.json", facts)
             title = f"{task.task.name}: {trials} trials on-line"

@@ -329,7 +329,7 @@ def _record(
             facts["trials"] = (preparation.cs, preparation.us)
         if n_steps == 0:
             raise ConfigError(f"--seconds {seconds:g}: not a step")
-        with progress_bar("record", n_steps or 1, errors) as advance:
+        with progress_bar("record", n_steps, errors) as advance:
             return record_session(
                 host, wanted, out, n_steps=n_steps, progress=advance, overwrite=overwrite, **facts
             )

@@ -61,6 +61,7 @@ def sim(
     from ...sim.failure import BenchFailure
     from ..errors import UserError
     from ..outputs import Run, claimed
+    from ..report.output import working
     from ..text import tinted
 
     if block not in BENCHES:
@@ -83,7 +84,7 @@ def sim(
     with ExitStack() as stack:
         if waves:
             stack.enter_context(claimed(folder, Run("sim", _WAVES), overwrite=overwrite))
-        stack.enter_context(errors.status(f"{chosen.name}: building and running"))
+        stack.enter_context(working(f"{chosen.name}: building and running", errors))
         try:
             bench.run(
                 chosen,

@@ -19,7 +19,8 @@ from ...sim.build.simulators import Simulator
 from ...sim.replay.replay import replay_design
 from ..models import CONSTANT, MODELS, Comparison, run_model
 from ..report.figures import draw_session
-from ..report.output import make_folder, progress_bar, write_json
+from ..report.origin import origin
+from ..report.output import make_folder, progress_bar, working, write_json
 from ..text import tinted
 from .precision_figure import draw_precision
 from .precision_text import Finding, find_detection_faults, find_faults
@@ -75,12 +76,13 @@ def compare_models(
     Returns
     -------
     dict
-        The report: `facts`, :meth:`Comparison.summary`, ``precision``, and the seconds of each part.
+        The report: `facts`, :meth:`Comparison.summary`, ``precision``, ``origin``, and the seconds of
+        each part.
     """
     make_folder(out)
     seconds: dict[str, float] = {}
     began = time.perf_counter()
-    with console.status(f"{simulator.name}: building the simulation (once for each configuration)"):
+    with working(f"{simulator.name}: building the simulation (once for each configuration)", console):
         simulator.build(replay_design(config, 1, compiled=simulator.compiles_programs))
     seconds["build"] = time.perf_counter() - began
     results: dict[str, Result] = {}
@@ -94,7 +96,7 @@ def compare_models(
         results[CONSTANT] = run_model("fixed", events, config.replace(recalibration={"enabled": False}))
         seconds[CONSTANT] = time.perf_counter() - began
     comparison = Comparison(events, results, isi_s)
-    report = {**(facts or {}), "simulator": f"{simulator.name} {simulator.version()}"}
+    report = {**(facts or {}), "simulator": f"{simulator.name} {simulator.version()}", "origin": origin()}
     if events.cs.size:
         report["isi_s"] = isi_s
         console.print(f"the US is due {1000 * isi_s:g} ms after the CS", highlight=False)

@@ -14,6 +14,7 @@ from ...golden_model.files import atomic_write
 from ...golden_model.inference.parameters import WORDS
 from ...sim.build.simulators import Simulator
 from ..errors import UserError
+from ..report.origin import origin
 from ..report.output import as_json, write_json
 from .checks import check_rtl, choose, simulate_afresh, write_samples
 from .methods import answer
@@ -153,7 +154,7 @@ def run_inference(
     if simulator is not None and chosen:
         report["rtl"] = check_rtl(request, chosen[0], paths[0], simulations, simulator, status)
         passed &= report["rtl"]["bit_accurate"] and report["rtl"]["shows"]
-    report["passed"] = passed
+    report |= {"passed": passed, "origin": origin(dated=False)}
     report = as_json(report)
     write_json(folder / "report.json", report)
     return report

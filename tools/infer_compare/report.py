@@ -9,6 +9,7 @@ from ...golden_model.inference.circuits import HEALTHY
 from ...golden_model.inference.comparison import TARGETS
 from ...golden_model.provenance import provenance
 from ..infer.work import simulate_part
+from ..report.origin import origin
 from ..report.output import as_json
 from .study import Comparison
 
@@ -20,6 +21,7 @@ def report(comparison: Comparison) -> dict[str, Any]:
     asked = comparison.asked
     space = asked.space(HEALTHY)
     numbers = {
+        "origin": origin(dated=False),
         "version": provenance(simulate_part).key("")[:12],
         "wanted": asked.wanted,
         "limits": dict(zip(space.names, zip(space.low, space.high, strict=True), strict=True)),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from matplotlib.patches import Patch
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
+from ... import __version__
 from ...golden_model.calibration.thresholds import Roc, Selection
 from ...golden_model.config import ChipConfig
 from ...golden_model.detection import Detections
@@ -24,6 +27,7 @@ from ...golden_model.files import atomic_write
 from ...golden_model.recalibration import Status
 from ..models import CONSTANT, LABELS, Comparison
 from ..text import printable
+from .origin import command_line
 
 __all__ = [
     "MODEL_STYLE",
@@ -32,6 +36,7 @@ __all__ = [
     "draw_rasters",
     "draw_selection",
     "draw_session",
+    "plotted",
     "save_figure",
 ]
 
@@ -50,6 +55,8 @@ _LEAST_FAR_HZ = 0.02
 _SPAN = 1e-3
 """Smallest error that has a colour of its own, over the largest."""
 _RASTER_S = (-0.2, 1.0)
+_TITLE_LETTERS = 8
+"""Of a title, an inch of the page: no font is so wide that they do not fit."""
 _CS_DURATION_S, _US_DURATION_S = 0.45, 0.15
 """The paper's stimuli: 450 ms of noise, 150 ms of air puff."""
 
@@ -234,7 +241,8 @@ def draw_rasters(axes: Axes, comparison: Comparison) -> None:
         xlim=_RASTER_S, ylim=(events.cs.size + 0.5, 0.5), xlabel="time from the CS (s)", ylabel="trial",
         title="detections and conditioned responses",
     )  # fmt: skip
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=7, markerscale=2, fontsize=8.5)
+    # Two rows: one would be wider than the raster, which would have to make room for it.
+    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=4, markerscale=2, fontsize=8.5)
 
 
 def _around_cs(
@@ -326,11 +334,53 @@ def _draw_course(axes: Axes, comparison: Comparison) -> None:
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, whole or not at all; names in its texts are drawn as they are, no formulas."""
+    """Write a figure as PNG, whole or not at all; names in its texts are drawn as they are, no formulas.
+
+    A title that is wider than the page, as with the name of a file in it, goes on in another line. The file
+    tells what made it, and, as ``Plotted``, the digest of :func:`plotted`.
+    """
     FigureCanvasAgg(figure)
+    about = {"Software": f"microzone {__version__}", "Command": command_line(), "Plotted": plotted(figure)}
+    if title := figure.get_suptitle():
+        figure.suptitle(textwrap.fill(title, round(_TITLE_LETTERS * figure.get_figwidth())))
     for text in figure.findobj(Text):
         if text.get_text():  # those of ticks are not there yet: they may be powers of ten
             text.set_parse_math(False)
             text.set_text(printable(text.get_text(), lines=True))
+    about = {name: printable(value) for name, value in about.items()}
     with atomic_write(path) as file:
-        figure.savefig(file, format="png", dpi=110)
+        figure.savefig(file, format="png", dpi=110, metadata=about)
+
+
+def plotted(figure: Figure) -> str:
+    """Digest of what a figure shows, whatever draws it: two pictures of the same numbers have the same one.
+
+    Of each axes all texts, and the numbers of lines, dots, areas and images to five digits. Neither fonts,
+    nor sizes, nor places on the page count, which differ from version to version of the libraries.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    found = [figure.get_suptitle()]
+    for axes in figure.axes:
+        found += [axes.get_title(), axes.get_xlabel(), axes.get_ylabel()]
+        found += [text.get_text() for text in axes.texts]
+        for line in axes.lines:
+            found += [str(line.get_label()), _rounded(line.get_xydata())]
+        for area in axes.collections:
+            paths = [path.vertices for path in area.get_paths()]
+            found += [_rounded(area.get_offsets()), _rounded(area.get_array()), *map(_rounded, paths)]
+        for patch in axes.patches:
+            found.append(_rounded(patch.get_patch_transform().transform_path(patch.get_path()).vertices))
+        found += [_rounded(image.get_array()) for image in axes.images]
+    return hashlib.sha256("\n".join(found).encode(errors="surrogateescape")).hexdigest()[:16]
+
+
+def _rounded(values: npt.ArrayLike | None) -> str:
+    """Numbers as text, to five digits; what is masked or not finite is a word."""
+    if values is None:
+        return ""
+    numbers = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
+    return " ".join(f"{number:.5g}" for number in (numbers + 0.0).ravel())  # -0 is 0

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..text import printable
 
-__all__ = ["details", "facts", "page", "paragraph", "picture", "section", "table", "verdicts"]
+__all__ = ["details", "facts", "page", "paragraph", "picture", "section", "symbols", "table", "verdicts"]
 
 _STYLE = """
 :root { color-scheme: light dark; --text: #1b1f24; --dim: #57606a; --back: #ffffff; --card: #f6f8fa;
@@ -25,7 +25,7 @@ _STYLE = """
 body { margin: 0 auto; padding: 1.5rem; max-width: 80rem; background: var(--back); color: var(--text);
   font: 16px/1.5 system-ui, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
 h1 { font-size: 1.6rem; margin: 0 0 .2rem; } h2 { font-size: 1.2rem; margin: 2.2rem 0 .6rem; }
-p { margin: .4rem 0; } .dim { color: var(--dim); }
+p { margin: .4rem 0; } .dim { color: var(--dim); } .symbols { font-size: .87rem; }
 code, pre { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: .9em; }
 pre { background: var(--card); padding: 1rem; overflow-x: auto; border-radius: 6px; }
 ul.verdicts { list-style: none; margin: 1.2rem 0; padding: 0; display: grid; gap: .5rem; }
@@ -129,6 +129,12 @@ def facts(pairs: Iterable[tuple[str, str]]) -> str:
         + "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in pairs)
         + "</dl>"
     )
+
+
+def symbols(meanings: Mapping[str, str]) -> str:
+    """What the symbols of the table above it mean, in one small paragraph."""
+    terms = (f"<b>{escape(name)}</b>: {escape(text)}" for name, text in meanings.items())
+    return f'<p class="dim symbols">{"; ".join(terms)}.</p>'
 
 
 def picture(path: Path, caption: str) -> str:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ...golden_model.files import atomic_write, check_target
 from ..errors import UserError, lacking_inference
+from ..report.origin import origin
 from ..report.output import make_folder, write_json
 from ..text import printable, tinted
 from .biohybrid import figure_11, figure_12, figure_13
@@ -124,7 +125,8 @@ def reproduce(names: Sequence[str], setting: Setting, out: Path, console: Consol
         reproduction = FIGURES[name](setting)
         seconds = {"seconds": round(time.perf_counter() - began, 3)}
         digest = {"config_sha256": reproduction.config_sha256 or setting.given.digest}
-        facts.append(plain(reproduction.facts() | digest | seconds))
+        about = {"seed": setting.seed, "origin": origin()}
+        facts.append(plain(reproduction.facts() | digest | seconds | about))
         reproduction.draw(out / f"{reproduction.name}.png")
         write_json(out / f"{reproduction.name}.json", facts[-1])
         _write(out / f"{reproduction.name}.md", reproduction.markdown())

@@ -18,7 +18,7 @@ from ...sim.build.simulators import Simulator
 from ...sim.replay.replay import replay_design
 from ..cluster import Run
 from ..models import Comparison, ModelName, run_model
-from ..report.output import progress_bar
+from ..report.output import progress_bar, working
 from .statements import Limits, Statement
 
 __all__ = ["ENGINES", "Setting", "Shown", "equal_statements"]
@@ -147,7 +147,7 @@ class Setting:
         models: list[ModelName] = [*_ENGINES]
         if self.simulator is not None:
             models.append("rtl")
-            with self.console.status(f"{label}: building the simulation (once for each configuration)"):
+            with working(f"{label}: building the simulation (once for each configuration)", self.console):
                 self.simulator.build(replay_design(config, 1, compiled=self.simulator.compiles_programs))
         results: dict[str, Result] = {}
         heard: dict[str, Events] = dict.fromkeys(models, events)

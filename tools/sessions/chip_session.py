@@ -24,7 +24,8 @@ from ...sim.loop.chip_record import OUTPUTS, ChipRecord
 from ...sim.loop.closed_loop import ChipModel, run_closed_loop
 from ..models import Comparison, behaviour, fixed_recalibrations, float_recalibrations
 from ..report.figures import draw_session
-from ..report.output import make_folder, progress_bar, write_json
+from ..report.origin import origin
+from ..report.output import make_folder, progress_bar, working, write_json
 from ..text import tinted
 
 __all__ = ["FILES", "ChipSession", "ElectrodeRecording", "run_session"]
@@ -214,7 +215,7 @@ def run_session(
     make_folder(out)
     models: tuple[ChipModel, ...] = ("fixed", "rtl") if model == "rtl" else (model,)
     if model == "rtl":
-        with console.status("verilator: building the simulation (once for each configuration)"):
+        with working("verilator: building the simulation (once for each configuration)", console):
             build_chip(config)
     seconds: dict[str, float] = {}
     done: dict[str, ChipSession] = {}
@@ -232,6 +233,7 @@ def run_session(
         difference = done["fixed"].record.first_difference(session.record)
         report |= {"bit_accurate": difference is None, "first_difference": difference}
     report |= session.facts() | behaviour(result, comparison.scores.get(model)) | {"wall_seconds": seconds}
+    report["origin"] = origin()
     trials = [kind.value for kind in protocol.trials]
     counts = ", ".join(f"{trials.count(kind)} {kind}" for kind in dict.fromkeys(trials))
     title = f"{model}: {counts} trials, from electrodes to stimulation in closed loop"

@@ -16,6 +16,7 @@ from ...golden_model.config import ChipConfig
 from ...golden_model.files import atomic_write
 from ...golden_model.fixed import QFormat
 from ..cluster import cluster
+from ..report.origin import origin
 from ..report.output import progress_bar, write_json
 from .markdown import as_markdown
 from .picture import draw_behaviour, draw_formats
@@ -95,6 +96,7 @@ def run_sweep(
         file.write(as_markdown(rows, report).encode())
     rows += [row for candidate in candidates for row in candidate.rows]
     write_table(folder / "sweep.parquet", as_table(rows))
+    report["origin"] = origin(dated=False)
     write_json(folder / "report.json", report)
     proposed = next((each for each in candidates if each.name == "proposed"), None)
     if proposed is not None and proposed.within:
