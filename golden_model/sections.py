@@ -83,7 +83,7 @@ class Config(Section):
             if sections.keys() - cls.model_fields.keys() and sections.keys() <= other.model_fields.keys():
                 raise ConfigError(f"a configuration of {other.of}, needs one of {cls.of}")
         if sections and not sections.keys() & cls.model_fields.keys():
-            has = ", ".join(list(sections)[:3])
+            has = ", ".join(" ".join(name.split())[:60] for name in list(sections)[:3])
             raise ConfigError(
                 f"no configuration of {cls.of}: has {has}, needs some of {', '.join(cls.model_fields)}"
             )

@@ -270,7 +270,7 @@ def test_bytes_pass_the_uart() -> None:
         (check_pads, '"armed": chip.observed.armed', '"armed": chip.observed.running'),
         (check_pads, "Const(1))", "Const(0))"),
         (check_serial, "uart.tx)", "~uart.tx)"),
-        (check_serial, "chip.rx_error.eq(uart.error)", "chip.rx_error.eq(0)"),
+        (check_serial, "linked.rx_error.eq(uart.error)", "linked.rx_error.eq(0)"),
     ],
 )
 def test_wrong_pads_are_noticed(check: Any, old: str, new: str) -> None:
