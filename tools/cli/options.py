@@ -93,7 +93,7 @@ TlsCertOption = Annotated[
     Path | None, typer.Option("--tls-cert", help="Your certificate for the scheduler (PEM).")
 ]
 TlsKeyOption = Annotated[
-    Path | None, typer.Option("--tls-key", help="Its key (PEM), if not in the same file.")
+    Path | None, typer.Option("--tls-key", help="Key of that certificate (PEM), if not in the same file.")
 ]
 WorkersOption = Annotated[
     int | None,
