@@ -130,7 +130,7 @@ class Config(Section):
         return hashlib.sha256(self.to_toml().encode()).hexdigest()
 
 
-_MAGNITUDES = {"_s": (1e-9, 1e6), "_hz": (1e-6, 1e10), "": (1e-310, 1e12)}
+_MAGNITUDES = {"_s": (1e-9, 1e6), "_hz": (1e-6, 1e10), "": (1e-310, 1e100)}
 """Least and most of a number that is not 0, by the end of its field's name: seconds, hertz, all others.
 
 A fraction of a clock cycle and eleven days; once in eleven days and no clock of an FPGA; and for the others
