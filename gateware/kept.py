@@ -6,6 +6,7 @@ digest beside it: what a full disk, a power cut or a stray hand has damaged is m
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -95,13 +96,11 @@ def kept_folder(name: str, key: str, make: Callable[[Path], None]) -> Path:
         make(work.path)
         with in_cache():
             _write_contents(work.path)
-            while not _is_whole(target):  # somebody else may have made the same meanwhile
-                _remove(target)
-                try:
+            # Somebody else may have made the same meanwhile, and be using it.
+            with _alone(target.parent):
+                if not _is_whole(target):
+                    _remove(target)
                     work.keep_as(target)
-                except OSError:
-                    if not target.exists():
-                        raise
     finally:
         work.close()
     return target
@@ -118,6 +117,17 @@ def kept_text(name: str, key: str, make: Callable[[], str]) -> str:
         with in_cache():
             _write(path, _line(body) + b"\n" + body)
     return body.decode()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """No other process puts anything into the cache, or takes it out, meanwhile."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _line(body: bytes) -> bytes:

@@ -14,6 +14,7 @@ from microzone.sim.loop import chip as chip_module
 from test_chip import CONFIGS, make, noise, replay
 from test_link import entries_of
 
+SLOW = pytest.mark.slow
 FULL = Path("/dev/full")
 pytestmark = pytest.mark.skipif(not FULL.exists(), reason="no /dev/full, which answers as a full disk does")
 
@@ -29,7 +30,13 @@ def full_scratch(name: str) -> type[Scratch]:
     return FullScratch
 
 
-@pytest.mark.parametrize("name", ["edges", "detections", "blanked", "delivered", "commits"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "commits",
+        *(pytest.param(name, marks=SLOW) for name in ("edges", "detections", "blanked", "delivered")),
+    ],
+)
 def test_a_log_of_the_chip_that_cannot_be_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chip_module, "Scratch", full_scratch(name))
     config = make(**CONFIGS["default"])
@@ -38,7 +45,9 @@ def test_a_log_of_the_chip_that_cannot_be_written(name: str, monkeypatch: pytest
         replay(config, samples)
 
 
-@pytest.mark.parametrize("name", ["frames", "bus", "sent", "pushed"])
+@pytest.mark.parametrize(
+    "name", ["sent", *(pytest.param(name, marks=SLOW) for name in ("frames", "bus", "pushed"))]
+)
 def test_a_log_of_the_fuzzer_that_cannot_be_written(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fuzz_module, "Scratch", full_scratch(name))
     with pytest.raises(ToolError, match="the fuzzer cannot use its files; is there space left"):

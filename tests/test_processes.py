@@ -176,6 +176,19 @@ def test_a_damaged_folder_is_made_again(own_cache: Path, damage: str, what: str)
     assert {path.name for path in own_cache.iterdir()} == {folder.name}
 
 
+def test_what_several_make_at_once_is_never_taken_away(own_cache: Path) -> None:
+    """Who has been given a folder finds its files in it, whatever others do."""
+    code = (
+        "from microzone.gateware.kept import kept_folder\n"
+        "for key in range(60):\n"
+        "    made = kept_folder('thing', f'{key:020x}', lambda folder: (folder / 'program').write_text('x'))\n"
+        "    assert (made / 'program').read_text() == 'x'\n"
+    )
+    runs_at_once = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(4)]
+    complaints = [process.communicate()[1].decode() for process in runs_at_once]
+    assert not any(complaints), complaints
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_a_damaged_text_is_made_again(own_cache: Path, damage: str) -> None:
     texts = iter(("module a; endmodule\n", "module b; endmodule\n", "module c; endmodule\n"))
