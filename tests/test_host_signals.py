@@ -140,9 +140,9 @@ def to_the_group(number: signal.Signals) -> Callable[[Terminal], None]:
     ("end", "status"),
     [
         pytest.param(interrupt, 0, id="Ctrl-C"),
-        pytest.param(to_the_group(signal.SIGINT), 0, id="SIGINT"),
+        pytest.param(to_the_group(signal.SIGINT), 0, id="SIGINT", marks=pytest.mark.slow),
         pytest.param(to_the_group(signal.SIGTERM), 143, id="SIGTERM"),
-        pytest.param(to_the_group(signal.SIGHUP), 129, id="SIGHUP"),
+        pytest.param(to_the_group(signal.SIGHUP), 129, id="SIGHUP", marks=pytest.mark.slow),
     ],
 )
 def test_a_signal_ends_a_recording_that_is_whole(

@@ -341,12 +341,13 @@ def save_figure(figure: Figure, path: Path) -> None:
     """
     FigureCanvasAgg(figure)
     about = {"Software": f"microzone {__version__}", "Command": command_line(), "Plotted": plotted(figure)}
-    if title := figure.get_suptitle():
-        figure.suptitle(textwrap.fill(title, round(_TITLE_LETTERS * figure.get_figwidth())))
     for text in figure.findobj(Text):
         if text.get_text():  # those of ticks are not there yet: they may be powers of ten
             text.set_parse_math(False)
             text.set_text(printable(text.get_text(), lines=True))
+    if title := figure.get_suptitle():
+        width = round(_TITLE_LETTERS * figure.get_figwidth())
+        figure.suptitle(textwrap.fill(title, width, replace_whitespace=False))
     about = {name: printable(value) for name, value in about.items()}
     with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=110, metadata=about)
