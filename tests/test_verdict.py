@@ -65,10 +65,16 @@ def wrong_readback(config: ChipConfig, channels: int, netlist: object) -> str:
 
 @pytest.mark.parametrize(
     "variables",
-    [HOSTILE, {"PYTHONOPTIMIZE": "1"}, {"COCOTB_TEST_FILTER": "latency|replay"}, {"COCOTB_RANDOM_SEED": "42"},
-     {"COCOTB_MAX_FAILURES": "1", "COCOTB_TESTCASE": "latency"}],
-    ids=["all", "optimize", "filter", "seed", "testcase"],
-)  # fmt: skip
+    [
+        pytest.param(HOSTILE, id="all"),
+        pytest.param({"PYTHONOPTIMIZE": "1"}, id="optimize"),
+        pytest.param({"COCOTB_TEST_FILTER": "latency|replay"}, id="filter", marks=pytest.mark.slow),
+        pytest.param({"COCOTB_RANDOM_SEED": "42"}, id="seed", marks=pytest.mark.slow),
+        pytest.param(
+            {"COCOTB_MAX_FAILURES": "1", "COCOTB_TESTCASE": "latency"}, id="testcase", marks=pytest.mark.slow
+        ),
+    ],
+)
 def test_no_variable_makes_a_broken_core_pass(
     quickest: CocotbSimulator, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]
 ) -> None:
@@ -89,7 +95,7 @@ def test_no_variable_makes_a_good_core_fail(
     assert len(lines) == 4
 
 
-@pytest.mark.parametrize("name", ["verilator", "icarus"])
+@pytest.mark.parametrize("name", [pytest.param("verilator", marks=pytest.mark.slow), "icarus"])
 def test_what_fails_is_recorded_and_waves_of_an_earlier_run_go(
     name: str,
     monkeypatch: pytest.MonkeyPatch,

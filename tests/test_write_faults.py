@@ -131,7 +131,7 @@ def check(runner: Runner, start: Path, folder: Path, name: str, share: float, se
     return calls
 
 
-@pytest.mark.parametrize("name", ["run", "verilog"])
+@pytest.mark.parametrize("name", ["run"])
 def test_some_calls_fail(name: str, runner: Runner, start: Path, tmp_path: Path) -> None:
     check(runner, start, tmp_path, name, 0.0, SEED)
 
