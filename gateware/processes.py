@@ -147,6 +147,14 @@ def end_descendants() -> None:
         time.sleep(0.02)
 
 
+def _ends_by_itself(process: Path) -> bool:
+    """Whether it is what ``multiprocessing`` keeps beside this process: it ends with it, and cleans up."""
+    try:
+        return b"multiprocessing.resource_tracker" in (process / "cmdline").read_bytes()
+    except OSError:
+        return True
+
+
 def _descendants() -> list[int]:
     """Processes below this one that still run; a program that has ended and was not waited for does not."""
     parents: dict[int, int] = {}
@@ -158,7 +166,7 @@ def _descendants() -> list[int]:
         except OSError:  # it has ended meanwhile
             continue
         parents[int(entry.name)] = int(parent)
-        if state in "ZX":
+        if state in "ZX" or _ends_by_itself(entry):
             ended.add(int(entry.name))
     found, todo = [], [os.getpid()]
     while todo:

@@ -56,6 +56,7 @@ def test_from_a_wanted_behaviour_to_configurations(microzone: Microzone) -> None
         assert config.replace(plasticity={"potentiation": 3.36e-5, "depression": 0.0161}) == CONFIG
 
 
+@pytest.mark.slow
 def test_a_sample_behaves_as_the_report_says_and_runs(microzone: Microzone) -> None:
     done = microzone("infer", *WANT, *SMALL)
     assert done.status == 0, done.err
@@ -73,6 +74,7 @@ def test_a_sample_behaves_as_the_report_says_and_runs(microzone: Microzone) -> N
     assert ran.status == 0, ran.err
 
 
+@pytest.mark.slow
 def test_a_rerun_finds_what_is_there(microzone: Microzone, monkeypatch: pytest.MonkeyPatch) -> None:
     assert microzone("infer", *WANT, *SMALL).status == 0
     report = json.loads(Path("found/report.json").read_text())

@@ -29,7 +29,9 @@ REPORTS: dict[str, tuple[list[str], str]] = {
 }
 
 
-@pytest.mark.parametrize("verb", REPORTS)
+@pytest.mark.parametrize(
+    "verb", [pytest.param(verb, marks=pytest.mark.slow if verb == "infer" else ()) for verb in REPORTS]
+)
 def test_a_report_says_what_has_made_it(microzone: Microzone, tmp_path: Path, verb: str) -> None:
     arguments, name = REPORTS[verb]
     Protocol(trials=(Trial.PAIRED,) * 2).events(ChipConfig.make(), 4).save(tmp_path / "a b.npz")

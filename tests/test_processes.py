@@ -272,6 +272,18 @@ def test_a_signal_ends_all_that_runs_and_leaves_no_file(number: signal.Signals, 
     assert not folder.exists() and not any(map(runs, programs))
 
 
+def test_what_cleans_up_behind_processes_is_left_to_end_by_itself() -> None:
+    code = (
+        "import subprocess; from multiprocessing import resource_tracker as tracker\n"
+        "from microzone.gateware.processes import end_descendants\n"
+        "tracker.ensure_running(); other = subprocess.Popen(['sleep', '100'])\n"
+        "end_descendants(); assert other.wait() == -15\n"
+        "import os; os.kill(tracker._resource_tracker._pid, 0); tracker.ensure_running()\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+
+
 def below(pid: int) -> list[int]:
     """Processes that a process has started, and those that these have started."""
     tasks = Path(f"/proc/{pid}/task/{pid}/children")

@@ -200,6 +200,7 @@ def test_a_simulator_that_fails_after_its_bench_is_a_failure(
         bench.run(quickest, config_name="undelayed", channels=2)
 
 
+@pytest.mark.slow
 def test_a_cache_without_the_right_to_run_is_one_line(own_cache: Path) -> None:
     """As on a disk that is mounted `noexec`."""
     built = SIMULATORS["verilator"].build(Design({"core.sv": "module core(input clk); endmodule"}, "core"))
