@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
 from ..failure import BenchFailure
-from .simulators import started
+from .simulators import NOT_WRITTEN, not_written, started
 
 __all__ = ["PipedProgram"]
 
@@ -24,16 +24,29 @@ class PipedProgram:
     program : Path
     reasons : mapping of int to str, optional
         Why it ends by itself, by its exit status.
+    arguments : sequence of str or Path
+        Of the program.
+    folder : Path, optional
+        Where it writes files.
 
     Raises
     ------
     BenchFailure
-        From :meth:`tell` and :meth:`take`, if the program has ended by itself.
+        From :meth:`tell` and :meth:`take`, if the program has ended by itself, and :meth:`finish`.
+    ToolError
+        From these, if it could not write its files.
     """
 
-    def __init__(self, program: Path, reasons: Mapping[int, str] | None = None) -> None:
-        self._reasons = reasons or {}
-        self._process = started([program], talks=True)
+    def __init__(
+        self,
+        program: Path,
+        reasons: Mapping[int, str] | None = None,
+        *,
+        arguments: Sequence[str | Path] = (),
+        folder: Path | None = None,
+    ) -> None:
+        self._reasons, self._folder = reasons or {}, folder
+        self._process = started([program, *arguments], talks=True)
 
     def __enter__(self) -> Self:
         return self
@@ -50,6 +63,13 @@ class PipedProgram:
             if pipe is not None:
                 with suppress(BrokenPipeError):  # what it was told last, and has not heard
                     pipe.close()
+
+    def finish(self) -> None:
+        """Let the program end, as it does with its input, and wait until all is written."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        if self._process.wait():
+            raise self._ended()
 
     def tell(self, request: bytes) -> None:
         """Send a request."""
@@ -68,8 +88,10 @@ class PipedProgram:
             raise self._ended()
         return answer
 
-    def _ended(self) -> BenchFailure:
+    def _ended(self) -> Exception:
         status = self._process.wait()
+        if status == NOT_WRITTEN and self._folder is not None:
+            return not_written(self._folder)
         why = self._reasons.get(status, f"status {status}")
         return BenchFailure(f"the simulation ended by itself, {why}")
 

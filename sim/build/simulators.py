@@ -50,6 +50,9 @@ __all__ = [
     "bench_tests",
     "find_libpython_or_fail",
     "find_simulator",
+    "not_written",
+    "printed",
+    "started",
 ]
 
 _PLAIN = re.compile(r"[A-Za-z0-9_/.+@%,=-]+")
@@ -162,6 +165,11 @@ def started(
         raise ToolError(
             f"{command[0]}: cannot be run: {error.strerror}; choose another folder with MICROZONE_CACHE"
         ) from None
+
+
+def not_written(folder: Path) -> ToolError:
+    """What is wrong where a program has ended with :data:`NOT_WRITTEN`."""
+    return ToolError(f"no space in {folder}, or it cannot be written")
 
 
 def _keep(log: Path) -> Path:

@@ -19,11 +19,11 @@ from ...gateware.chip import Chip
 from ...gateware.events import EventKind
 from ...gateware.scratch import Scratch
 from ...gateware.stimulation.interlock import InterlockFault
-from ...gateware.toolchain import ToolError
 from ...golden_model.chip import ChipTiming, Source
 from ...golden_model.config import ChipConfig
 from ..build.kept_verilog import CHECKED, kept_verilog, sim_sources
-from ..build.simulators import NOT_WRITTEN, PROGRAM, Design, Verilator, started
+from ..build.piped import PipedProgram
+from ..build.simulators import PROGRAM, Design, Verilator
 from ..failure import BenchFailure
 from ..replay.record import read_recalibrations, signed_words
 from .chip_record import ChipRecord
@@ -121,12 +121,14 @@ class RtlChip:
         self._train = self._interrupted = False
         program = build_chip(config, netlist=netlist)
         self._folder = Scratch()
-        self._process = started([program, self._folder.path, str(_SETUP_CYCLES)], talks=True)
+        self._program = PipedProgram(
+            program, arguments=(self._folder.path, str(_SETUP_CYCLES)), folder=self._folder.path
+        )
         self._take_flags()
         if not self.running:
             self.close()
             raise BenchFailure(f"the front end does not come up: {self.amplifier_fault.name}")
-        self.registers = [self._read(_REGISTER_BYTES) for _ in range(config.amplifier.chips)]
+        self.registers = [self._program.take(_REGISTER_BYTES) for _ in range(config.amplifier.chips)]
 
     def __enter__(self) -> Self:
         return self
@@ -138,12 +140,7 @@ class RtlChip:
 
     def close(self) -> None:
         """End the simulation and forget its logs."""
-        if self._process.poll() is None:
-            self._process.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                pipe.close()
+        self._program.close()
         self._folder.close()
 
     def step(self, source: Source) -> None:
@@ -165,18 +162,13 @@ class RtlChip:
         """Some frames; the shares of each in which the two outputs were on."""
         control = self.control | (Control.ARM if self.steps == 0 else Control(0))
         request = np.array([codes.shape[0], control], np.uint32).tobytes()
-        assert self._process.stdin is not None
-        try:
-            self._process.stdin.write(request + np.ascontiguousarray(codes, np.int16).tobytes())
-            self._process.stdin.flush()
-        except BrokenPipeError:
-            raise self._ended() from None
-        on = np.frombuffer(self._read(4 * codes.shape[0]), np.uint16).reshape(-1, 2)
+        self._program.tell(request + np.ascontiguousarray(codes, np.int16).tobytes())
+        on = np.frombuffer(self._program.take(4 * codes.shape[0]), np.uint16).reshape(-1, 2)
         self._take_flags()
         return on / self.timing.frame_cycles
 
     def _take_flags(self) -> None:
-        flags = int.from_bytes(self._read(4), "little")
+        flags = self._program.number(4)
         self._train, self.running, self.armed = (bool(flags >> bit & 1) for bit in range(3))
         self.amplifier_fault = AmplifierFault(flags >> 8 & 0xFF)
         self.stimulation_fault = InterlockFault(flags >> 16 & 0xFF)
@@ -184,26 +176,9 @@ class RtlChip:
         if flags >> 3 & 1:
             raise BenchFailure(f"step {self.steps}: a step lost, a frame out of place, or an event rejected")
 
-    def _read(self, count: int) -> bytes:
-        assert self._process.stdout is not None
-        answer = self._process.stdout.read(count)
-        if len(answer) != count:
-            raise self._ended()
-        return answer
-
-    def _ended(self) -> Exception:
-        """Why the program has ended before it was told to, or badly."""
-        status = self._process.wait()
-        if status == NOT_WRITTEN:
-            return ToolError(f"no space in {self._folder.path}, or it cannot be written")
-        return BenchFailure(f"the simulation ended by itself, status {status}")
-
     def finish(self) -> ChipRecord:
         """End the simulation; what the chip did in all steps."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        if self._process.wait():
-            raise self._ended()
+        self._program.finish()
         detections, delivered, commits = (
             self._log("detections", _DETECTIONS),
             self._log("delivered", _DELIVERED),

@@ -35,7 +35,7 @@ from ...golden_model.recalibration import Outcome, RecalibrationFixed
 from ..build.kept_verilog import CHECKED, kept_verilog, sim_sources
 from ..build.netlist import Netlist
 from ..build.readback import readback_verilog
-from ..build.simulators import NOT_WRITTEN, CocotbSimulator, Design, Simulator
+from ..build.simulators import NOT_WRITTEN, CocotbSimulator, Design, Simulator, not_written
 from ..failure import BenchFailure
 from .comparison import first_difference, first_recalibration
 from .record import (
@@ -449,7 +449,7 @@ def _check_end(process: subprocess.Popen[bytes], name: str, folder: Path) -> Non
     if status in _ENDS:
         raise BenchFailure(f"{name}: {_ENDS[status]}")
     if status == NOT_WRITTEN:
-        raise ToolError(f"no space in {folder}, or it cannot be written")
+        raise not_written(folder)
     if status in _NOT_READ:
         raise ToolError(f"{name}: the replay could not read its files")
     if status:
