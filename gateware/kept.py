@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..golden_model.files import FileError, cache_path, make_cache
+from ..golden_model.files import FileError, cache_path, make_cache, written_whole
 from .scratch import LOCK, Scratch
 from .toolchain import ToolError
 
@@ -114,8 +114,8 @@ def kept_text(name: str, key: str, make: Callable[[], str]) -> str:
     digest, _, body = held.partition(b"\n")
     if digest != _line(body):
         body = make().encode()
-        with in_cache():
-            _write(path, _line(body) + b"\n" + body)
+        with in_cache(), written_whole(path) as file:
+            file.write(_line(body) + b"\n" + body)
     return body.decode()
 
 
@@ -134,19 +134,6 @@ def _line(body: bytes) -> bytes:
     return b"// sha256 of what follows: " + hashlib.sha256(body).hexdigest().encode()
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole: on the disk before it has its name."""
-    handle, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(part).replace(path)
-    finally:
-        Path(part).unlink(missing_ok=True)
-
-
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name not in (_CONTENTS, LOCK))
 
@@ -163,7 +150,8 @@ def _write_contents(folder: Path) -> None:
         with path.open("rb") as file:
             os.fsync(file.fileno())
         listed[path.relative_to(folder).as_posix()] = _digest(path)
-    _write(folder / _CONTENTS, json.dumps(listed).encode())
+    with written_whole(folder / _CONTENTS) as file:
+        file.write(json.dumps(listed).encode())
 
 
 def _is_whole(folder: Path) -> bool:

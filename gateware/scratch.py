@@ -54,11 +54,12 @@ class Scratch:
                 self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
                 self._lock = _locked(self.path, os.O_CREAT)  # unless one that sweeps was faster
         except OSError as error:
-            where = (
-                f"no folder for temporary files in {inside}" if inside else "no folder for temporary files"
-            )
+            where = f" in {inside}" if inside else ""
             reason = f"{error.strerror} ({error.filename})" if error.filename else error.strerror
-            raise ToolError(f"{where}: {reason}; choose another place with TMPDIR") from None
+            variable = "MICROZONE_CACHE" if inside else "TMPDIR"
+            raise ToolError(
+                f"no folder for temporary files{where}: {reason}; choose another place with {variable}"
+            ) from None
         _open.add(self)
 
     def __enter__(self) -> Path:

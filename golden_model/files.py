@@ -18,6 +18,7 @@ __all__ = [
     "cache_path",
     "check_target",
     "make_cache",
+    "written_whole",
 ]
 
 
@@ -79,11 +80,17 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
         If the folder is missing or cannot be written.
     """
     check_target(path)
-    path = Path(path).resolve()  # a link stays one
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".microzone-")  # any name is short enough
+        with written_whole(Path(path).resolve()) as file:  # a link stays one
+            yield file
     except OSError as error:
         raise FileError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[IO[bytes]]:
+    """The same without a look at the target before, for files that are no user's; OSError if it fails."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".microzone-")  # any name is short enough
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -93,8 +100,6 @@ def atomic_write(path: Path | str) -> Iterator[IO[bytes]]:
         os.umask(mask)
         Path(name).chmod(0o666 & ~mask)
         Path(name).replace(path)
-    except BaseException as error:
+    except BaseException:
         Path(name).unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise FileError(f"{path}: cannot be written: {error.strerror}") from None
         raise

@@ -142,6 +142,13 @@ def test_no_place_for_files_is_one_line(tmp_path: Path, monkeypatch: pytest.Monk
         Scratch()
 
 
+def test_no_place_in_the_cache_names_the_variable_of_the_cache(tmp_path: Path) -> None:
+    with pytest.raises(
+        ToolError, match=r"temporary files in .*nowhere: No such file .* with MICROZONE_CACHE"
+    ):
+        Scratch(tmp_path / "nowhere")
+
+
 # --- what is kept -------------------------------------------------------------------------------
 
 
