@@ -20,7 +20,8 @@ from microzone.gateware.toolchain import ToolError, to_verilog
 from microzone.golden_model import ChipConfig
 from microzone.sim.blocks import BENCHES
 from microzone.sim.build import simulators
-from microzone.sim.build.simulators import SIMULATORS, CocotbSimulator, Design, bench_tests
+from microzone.sim.build.results import bench_tests, check_results
+from microzone.sim.build.simulators import SIMULATORS, CocotbSimulator, Design
 from microzone.sim.failure import BenchFailure, check
 from test_processes import HOSTILE
 
@@ -150,7 +151,7 @@ EXPECTED = frozenset(("one", "two"))
 
 
 def test_all_tests_once_is_a_pass(tmp_path: Path) -> None:
-    simulators._check_results(results(tmp_path, ("two", ""), ("one", "")), EXPECTED)
+    check_results(results(tmp_path, ("two", ""), ("one", "")), EXPECTED)
 
 
 @pytest.mark.parametrize(
@@ -167,14 +168,14 @@ def test_all_tests_once_is_a_pass(tmp_path: Path) -> None:
 )
 def test_anything_else_is_a_failure(tmp_path: Path, cases: list[tuple[str, str]], message: str) -> None:
     with pytest.raises(BenchFailure, match=message):
-        simulators._check_results(results(tmp_path, *cases), EXPECTED)
+        check_results(results(tmp_path, *cases), EXPECTED)
 
 
 def test_half_a_file_of_results_is_none(tmp_path: Path) -> None:
     path = results(tmp_path, ("one", ""), ("two", ""))
     path.write_text(path.read_text()[:-20])
     with pytest.raises(ElementTree.ParseError):
-        simulators._check_results(path, EXPECTED)
+        check_results(path, EXPECTED)
 
 
 def test_a_simulator_that_fails_after_its_bench_is_a_failure(

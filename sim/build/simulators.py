@@ -9,7 +9,6 @@ changed design, bench or tool is compiled again.
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import platform
 import re
@@ -18,7 +17,6 @@ import subprocess
 import sys
 import sysconfig
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,7 +35,7 @@ from ...gateware.processes import environment, only_environment, run, start
 from ...gateware.scratch import Scratch
 from ...gateware.toolchain import ToolError, find_tool, tool_version, yosys_share
 from ...golden_model.provenance import provenance
-from ..failure import BenchFailure
+from .results import bench_tests, check_results
 
 __all__ = [
     "NOT_WRITTEN",
@@ -47,7 +45,6 @@ __all__ = [
     "CocotbSimulator",
     "Design",
     "Simulator",
-    "bench_tests",
     "find_libpython_or_fail",
     "find_simulator",
     "not_written",
@@ -300,7 +297,7 @@ class CocotbSimulator(Simulator):
                 f"{built}: cannot be run: {error.strerror}; choose another folder with MICROZONE_CACHE"
             ) from None
         try:
-            _check_results(results, bench_tests(bench))
+            check_results(results, bench_tests(bench))
         except (OSError, ElementTree.ParseError):
             raise ToolError(f"{self.name}: the simulation ended before its bench, see {_keep(log)}") from None
         if fault:
@@ -474,50 +471,3 @@ def _plain(path: Path, work: Path) -> Path:
     if not link.is_symlink():
         link.symlink_to(path)
     return link
-
-
-@cache
-def bench_tests(bench: str) -> frozenset[str]:
-    """Names of the cocotb tests in a module, which is not imported: they must run, all of them.
-
-    Raises
-    ------
-    ToolError
-        If there is no such module, or it has no test.
-    """
-    spec = importlib.util.find_spec(bench)
-    if spec is None or spec.origin is None:
-        raise ToolError(f"{bench}: no such module")
-    found = frozenset(
-        statement.name
-        for statement in ast.parse(Path(spec.origin).read_bytes()).body
-        if isinstance(statement, ast.AsyncFunctionDef) and any(map(_is_test, statement.decorator_list))
-    )
-    if not found:
-        raise ToolError(f"{bench}: has no cocotb test")
-    return found
-
-
-def _is_test(decorator: ast.expr) -> bool:
-    called = decorator.func if isinstance(decorator, ast.Call) else decorator
-    return ast.unparse(called) in ("bench_test", "cocotb.test")
-
-
-def _check_results(results: Path, expected: frozenset[str]) -> None:
-    """BenchFailure unless exactly the expected tests have run, each once, and all have passed.
-
-    OSError or ElementTree.ParseError if there are no results, or not the whole of them.
-    """
-    cases = list(ElementTree.parse(results).iter("testcase"))
-    for case in cases:
-        for kind in ("failure", "error"):
-            found = case.find(kind)
-            if found is not None:
-                why = found.get("message") or found.get("error_msg") or kind
-                raise BenchFailure(f"{case.get('name')}: {why}")
-    ran = Counter(str(case.get("name")) for case in cases if case.find("skipped") is None)
-    if ran != Counter(expected):
-        missing, other = sorted(expected - ran.keys()), sorted((ran - Counter(expected)).elements())
-        parts = [f"{', '.join(missing)} did not run"] if missing else []
-        parts += [f"{', '.join(other)} ran besides"] if other else []
-        raise BenchFailure(f"not the tests of the bench: {'; '.join(parts)}")
