@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -35,6 +33,7 @@ from microzone.sim.replay.detection_replay import (
     first_detection_difference,
 )
 from microzone.sim.replay.detection_scenarios import DETECTION_CONFIGS, detection_scenarios
+from support import changed
 
 # What is broken: module, what stands in it, what replaces it.
 MUTATIONS = {
@@ -132,22 +131,14 @@ def usable(name: str) -> CocotbSimulator:
 def mutant(name: str) -> Iterator[Any]:
     """The class of the block, with one piece of its source or of the band-pass's replaced."""
     module, old, new = (MUTATIONS | COLLISIONS)[name]
-    path = Path(module.__file__)
-    source = path.read_text(encoding="utf-8")
-    assert source.count(old) == 1, f"{old!r} stands {source.count(old)} times in {path.name}"
-    spec = importlib.util.spec_from_loader(f"{module.__package__}._mutant", loader=None)
-    assert spec is not None
-    changed = importlib.util.module_from_spec(spec)
-    changed.__package__ = module.__package__
-    with mock.patch.dict(sys.modules, {spec.name: changed}):
-        exec(compile(source.replace(old, new), str(path), "exec"), changed.__dict__)
+    broken = changed(module, old, new)
     if module is detection:
-        yield changed.Detection
+        yield broken.Detection
         return
     with ExitStack() as patches:
         for part in ("BandPass", "FrameCount", "Accumulator", "GainProduct", "is_less"):
             if part in module.__all__:
-                patches.enter_context(mock.patch.object(detection, part, getattr(changed, part)))
+                patches.enter_context(mock.patch.object(detection, part, getattr(broken, part)))
         yield detection.Detection
 
 
