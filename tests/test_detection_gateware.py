@@ -79,11 +79,6 @@ MUTATIONS = {
         "is_less(word[: count.width], frames.inverted)",
         "is_less(word[: count.width], frames.inverted - 1)",
     ),
-    "shifts are not clamped": (
-        detection,
-        "bit_select(shift, 1), given.most_bits",
-        "bit_select(shift, 1), shift",
-    ),
     "below the mean counts as above": (detection, "accumulator.invert.eq(below)", "accumulator.invert.eq(0)"),
     "magnitudes wrap": (detection_arithmetic, "with m.If(self.saturating):", "with m.If(Const(0, 1)):"),
     "accesses reach what is not there": (

@@ -359,14 +359,13 @@ class _Averages:
         self._log2 = Signal.like(frames.log2)
         m.d.comb += frames.log2.eq(self._log2)
 
-        # The shift of the second cycle of an average, 0 in any other. A table says what is too large.
+        # The shift of the second cycle of an average, 0 in any other. One that is too large counts as the
+        # largest, to which that of the plain average grows: it needs no limit of its own.
         shift = table.shift
-        too_large = sum(1 << bits for bits in range(given.most_bits + 1, 1 << len(shift)))
-        limited = Mux(Const(too_large, 1 << len(shift)).bit_select(shift, 1), given.most_bits, shift)
         excess: Value = Const(0, 1)
-        for mine, other in zip(limited, table.plain_log2, strict=True):
-            excess = Mux(mine == other, excess, mine)  # limited > plain_log2; a carry chain would be larger
-        self._shift, self._plain_log2 = Mux(excess, table.plain_log2, limited), table.plain_log2
+        for mine, other in zip(shift, table.plain_log2, strict=True):
+            excess = Mux(mine == other, excess, mine)  # shift > plain_log2; a carry chain would be larger
+        self._shift, self._plain_log2 = Mux(excess, table.plain_log2, shift), table.plain_log2
         m.d.sync += accumulator.bits.eq(0)
         self.kept_log2 = (frames.log2 + (frames.grows & ~blanked))[: len(frames.log2)]
 
