@@ -15,7 +15,6 @@ import re
 import stat
 import tomllib
 import zipfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,11 +27,12 @@ from .files import FileError
 
 __all__ = [
     "BITS_OF_INTEGERS",
+    "InputFile",
     "as_number",
     "as_steps",
     "check_ascending",
-    "check_matlab",
     "entry_names",
+    "in_bytes",
     "load_array",
     "load_entries",
     "open_input",
@@ -58,21 +58,33 @@ _MOST_KEYS = 1000
 """Of a table."""
 _KEY_PARTS = 100
 """Of a dotted key: the time that ``tomllib`` takes grows with their square."""
-_PIECE = 1 << 16
 
 
 # --- opening ----------------------------------------------------------------------------------
 
 
-class _Bounded(io.BufferedReader):
-    """A file of which no more than so many bytes are read at once: a library would make room for all."""
+class InputFile(io.BufferedReader):
+    """A user's file.
 
-    most_at_once = _MOST_READ
+    Attributes
+    ----------
+    size : int
+        Bytes that it has.
+    most_at_once : int or None
+        Bytes that one read may ask for, if there is a limit: a library makes room for what it asks for. A
+        read beyond it is a ValueError.
+    """
+
+    most_at_once: int | None = None
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self.fileno()).st_size
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is None or size < 0:
-            size = os.fstat(self.fileno()).st_size - self.tell()
-        if size > self.most_at_once:
+            size = self.size - self.tell()
+        if self.most_at_once is not None and size > self.most_at_once:
             raise ValueError(f"asks for {size} bytes at once")
         return super().read(size)
 
@@ -103,10 +115,10 @@ def _descriptor(path: Path | str) -> int:
 
 
 @contextmanager
-def open_input(path: Path | str) -> Iterator[io.BufferedReader]:
+def open_input(path: Path | str) -> Iterator[InputFile]:
     """A user's file, open for reading; FileError if it is none, or a read fails."""
     try:
-        with os.fdopen(_descriptor(path), "rb") as file:
+        with InputFile(io.FileIO(_descriptor(path))) as file:
             yield file
     except OSError as error:
         raise FileError(f"{path}: {error.strerror or error}") from None
@@ -116,7 +128,7 @@ def _read_bytes(path: Path | str, most: int) -> bytes:
     with open_input(path) as file:
         content = file.read(most + 1)
     if len(content) > most:
-        raise FileError(f"{path}: longer than {_size(most)}, the limit of such a file")
+        raise FileError(f"{path}: longer than {in_bytes(most)}, the limit of such a file")
     return content
 
 
@@ -129,7 +141,8 @@ def _read_text(path: Path | str, most: int) -> str:
         ) from None
 
 
-def _size(count: int) -> str:
+def in_bytes(count: int) -> str:
+    """A size in words."""
     for unit, scale in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if count >= scale:
             return f"{count / scale:.4g} {unit}"
@@ -206,15 +219,13 @@ def _check_depth(value: Any, what: str) -> None:
 @contextmanager
 def _open_archive(path: Path | str) -> Iterator[zipfile.ZipFile]:
     """An open ``.npz`` file; FileError if it is not one, or an entry that is read is damaged."""
-    number = _descriptor(path)
     try:
-        with _Bounded(io.FileIO(number)) as file:
+        with open_input(path) as file:
+            file.most_at_once = _MOST_READ
             if not zipfile.is_zipfile(file):
                 raise FileError(f"{path}: not an .npz file")
             with zipfile.ZipFile(file) as archive:
                 yield archive
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}") from None
     except FileError:
         raise
     except Exception as error:  # numpy and zipfile let out whatever a damaged archive trips over
@@ -264,7 +275,7 @@ def load_entries(
             with archive.open(info) as member:
                 size = _declared_bytes(member)
             if size > left:
-                raise FileError(f"{path}: {name}: {_size(size)} unpacked, limit is {_size(left)}")
+                raise FileError(f"{path}: {name}: {in_bytes(size)} unpacked, limit is {in_bytes(left)}")
             if size > info.file_size:
                 raise FileError(f"{path}: {name}: cut short: {size} bytes of numbers in {info.file_size}")
             left -= size
@@ -283,7 +294,7 @@ def load_array(path: Path | str, *, most: int = MOST_ARRAYS) -> npt.NDArray[Any]
             there = os.fstat(file.fileno()).st_size
             if size > min(most, there):
                 why = "limit is" if size > most else "cut short: the file has"
-                raise FileError(f"{path}: {_size(size)} of numbers, {why} {_size(min(most, there))}")
+                raise FileError(f"{path}: {in_bytes(size)} of numbers, {why} {in_bytes(min(most, there))}")
             file.seek(0)
             return np.lib.format.read_array(file, allow_pickle=False)
         except (OSError, FileError):
@@ -341,135 +352,3 @@ def check_ascending(
         raise FileError(f"{name}[0] = {steps[0]}: below 0")
     if limit is not None and steps[-1] >= limit:
         raise FileError(f"{name}[{steps.size - 1}] = {steps[-1]}: limit is {bound} = {limit - 1}")
-
-
-# --- MATLAB -----------------------------------------------------------------------------------
-
-_HEADER, _TAG, _MATRIX, _COMPRESSED = 128, 8, 14, 15
-_MOST_VARIABLES = 10_000
-_ALWAYS, _RATIO, _MOST_UNPACKED = 64 << 20, 50, 2 << 30
-"""A file may unpack to 64 MiB, a larger one to 50 times itself; samples pack to a half or a quarter."""
-
-
-@contextmanager
-def check_matlab(path: Path | str) -> Iterator[IO[bytes]]:
-    """A MATLAB file, open for reading, whose parts have been unpacked once to see how long they are.
-
-    Version 5 to 7: a list of elements, each with its length, packed ones in zlib's format. Older ones are not
-    packed. No single read of the file that is given may ask for more than the file has.
-
-    Raises
-    ------
-    FileError
-        If there are too many elements, or they unpack to too much.
-
-    Source: MAT-File Format (MathWorks), chapter 1.
-    """
-    number = _descriptor(path)
-    with _Bounded(io.FileIO(number)) as file:
-        file.most_at_once = size = os.fstat(number).st_size
-        most = min(max(_ALWAYS, _RATIO * size), _MOST_UNPACKED)
-        head = file.read(min(_HEADER, size))
-        if len(head) == _HEADER and 0 not in head[:4]:  # a 0 there is a file of version 4
-            order: Any = "little" if head[126:128] == b"IM" else "big"
-            at, unpacked, count = _HEADER, 0, 0
-            while at + _TAG <= size:
-                count += 1
-                if count > _MOST_VARIABLES:
-                    raise FileError(f"{path}: more than {_MOST_VARIABLES} variables")
-                file.seek(at)
-                kind, length = _tag(file.read(_TAG), order)
-                at += _TAG + length
-                if at > size:
-                    raise FileError(f"{path}: cut short: an element of {_size(length)} in {_size(size)}")
-                source: IO[bytes] | _Unpacked
-                if kind == _COMPRESSED:
-                    source = _Unpacked(file, length, most - unpacked)
-                    kind, length = _tag(source.read(_TAG), order)
-                else:
-                    source = file
-                if kind == _MATRIX:
-                    _check_parts(path, source, length, order)
-                if isinstance(source, _Unpacked):
-                    unpacked += source.skip(None)
-                    if unpacked > most:
-                        raise FileError(
-                            f"{path}: unpacks to more than {_size(most)}, limit for a file of {_size(size)}"
-                        )
-                    if _TAG + length > source.total:
-                        raise FileError(f"{path}: cut short: an element of {_size(length)} in a packed one")
-        file.seek(0)
-        yield file
-
-
-def _tag(tag: bytes, order: Any) -> tuple[int, int]:
-    """Kind and length of an element; nothing of 0 bytes where there is no tag."""
-    return int.from_bytes(tag[:4], order), int.from_bytes(tag[4:8], order)
-
-
-def _check_parts(path: Path | str, source: IO[bytes] | _Unpacked, length: int, order: Any) -> None:
-    """FileError if a part of a matrix says that it is longer than the matrix: its reader would make room."""
-    while length >= _TAG:
-        kind, part = _tag(source.read(_TAG), order)
-        length -= _TAG
-        if kind >> 16:  # up to four bytes, in the tag itself
-            continue
-        if part > length:
-            raise FileError(
-                f"{path}: cut short: a part of {_size(part)} in an element that has {_size(length)}"
-            )
-        part += -part % 8
-        length -= part
-        if isinstance(source, _Unpacked):
-            source.skip(part)
-        else:
-            source.seek(part, io.SEEK_CUR)
-
-
-class _Unpacked:
-    """The content of a packed element, of which nothing is kept.
-
-    Attributes
-    ----------
-    total : int
-        Bytes unpacked so far.
-    """
-
-    def __init__(self, file: IO[bytes], length: int, most: int) -> None:
-        self._file, self._length, self._most = file, length, most
-        self._unpack = zlib.decompressobj()
-        self._ready = b""
-        self.total = 0
-
-    def read(self, size: int) -> bytes:
-        """The next few bytes, fewer at the end or beyond the most."""
-        while len(self._ready) < size and self._more():
-            pass
-        found, self._ready = self._ready[:size], self._ready[size:]
-        return found
-
-    def skip(self, size: int | None) -> int:
-        """Pass over so many bytes, or all; returns the bytes unpacked in all."""
-        while size is None or size > len(self._ready):
-            size = None if size is None else size - len(self._ready)
-            self._ready = b""
-            if not self._more():
-                return self.total
-        self._ready = self._ready[size:]
-        return self.total
-
-    def _more(self) -> bool:
-        """Unpack a piece; False at the end, where the file is damaged, and beyond the most."""
-        if self._unpack.eof or self.total > self._most:
-            return False
-        piece = self._unpack.unconsumed_tail
-        if not piece:
-            piece = self._file.read(min(_PIECE, self._length))
-            self._length -= len(piece)
-        try:
-            made = self._unpack.decompress(piece, _PIECE)
-        except zlib.error:
-            return False  # its reader says so
-        self._ready += made
-        self.total += len(made)
-        return bool(made or piece)

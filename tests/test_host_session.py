@@ -24,7 +24,7 @@ from microzone.gateware.stimulation.interlock import InterlockFault
 from microzone.golden_model import ChipConfig, Events, Result
 from microzone.golden_model.fixed import to_real
 from microzone.golden_model.microcircuit import MicrocircuitFixed
-from microzone.tools.host import conversion
+from microzone.tools.host import contents, conversion
 from microzone.tools.host import recording as host_recording
 from microzone.tools.host import session as host_session
 from microzone.tools.host.chip import LinkError
@@ -285,7 +285,7 @@ def test_the_monitor_shows_on_whatever_a_record_says() -> None:
 
 # --- broken on purpose ----------------------------------------------------------------------------
 RECORDING_MUTANTS = {
-    "a step late": (conversion, "steps = ticks - 1", "steps = ticks"),
+    "a step late": (contents, "steps = ticks - 1", "steps = ticks"),
     "w of before": (
         conversion,
         'known[np.searchsorted(rows["step"], np.arange(start, stop), side="right")]',
@@ -293,7 +293,7 @@ RECORDING_MUTANTS = {
     ),
     "steps wrap": (host_recording, "% modulus - modulus // 2", "% modulus - modulus // 2 - (now >= 300)"),
     "blanking ends early": (
-        conversion,
+        contents,
         "np.maximum(steps[ours], 0)",
         'np.maximum(steps[ours] - (rows["flags"][ours] & 1 == 0), 0)',
     ),
@@ -304,6 +304,10 @@ RECORDING_MUTANTS = {
 def test_a_broken_recording_is_found(tmp_path: Path, name: str) -> None:
     module, *replaced = RECORDING_MUTANTS[name]
     other = changed(module, *replaced)
-    part = "Recording" if module is host_recording else "convert"
-    with mock.patch.object(host_session, part, getattr(other, part)), pytest.raises(AssertionError):
+    where, part = {
+        host_recording: (host_session, "Recording"),
+        conversion: (host_session, "convert"),
+        contents: (conversion, "Contents"),
+    }[module]
+    with mock.patch.object(where, part, getattr(other, part)), pytest.raises(AssertionError):
         test_a_recording_is_what_the_microcircuits_were_told_and_answered(tmp_path, CONFIG)

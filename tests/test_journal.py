@@ -27,10 +27,10 @@ from microzone.golden_model import ChipConfig, Events, Result
 from microzone.golden_model.events import MAX_STEPS
 from microzone.golden_model.files import FileError
 from microzone.golden_model.fixed import to_real
-from microzone.tools.host import conversion
+from microzone.tools.host import contents
 from microzone.tools.host import journal as host_journal
 from microzone.tools.host import session as host_session
-from microzone.tools.host.conversion import EmptyJournalError, convert
+from microzone.tools.host.conversion import EmptyJournalError, check_free, convert
 from microzone.tools.host.journal import JOURNAL, LEARNT, ROW, Entry, Journal, JournalFile
 from microzone.tools.host.link import LinkError
 from microzone.tools.host.parameters import Weights
@@ -144,7 +144,7 @@ def test_the_files_are_what_the_records_say(
             detections.append((tick, data, index))
     recording.journal.close()
     n_steps = tick - 1 if said else 0
-    with mock.patch.object(conversion, "_PIECE", piece), mock.patch.object(conversion, "_BATCH", piece):
+    with mock.patch.object(contents, "_PIECE", piece), mock.patch.object(contents, "_BATCH", piece):
         if n_steps == 0:
             with pytest.raises(EmptyJournalError):
                 convert(folder / JOURNAL, folder / "out")
@@ -653,12 +653,12 @@ def test_a_recording_that_fails_to_begin_leaves_the_earlier_one(tmp_path: Path) 
 def test_a_journal_that_is_being_written_is_left_alone(tmp_path: Path) -> None:
     journal = Journal(tmp_path / JOURNAL, header())
     with pytest.raises(FileError, match="is being written: a recording into"):
-        conversion.check_free(tmp_path, overwrite=True)
+        check_free(tmp_path, overwrite=True)
     with pytest.raises(FileError, match="is being written: the recording goes on"):
         convert(tmp_path / JOURNAL, tmp_path)
     journal.close()
     with pytest.raises(FileError, match="not brought to its end"):
-        conversion.check_free(tmp_path, overwrite=True)
+        check_free(tmp_path, overwrite=True)
     assert JournalFile(tmp_path / JOURNAL).header["start"] == 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import scipy.io
 
 from ..files import FileError
-from ..inputs import check_matlab
+from .mat_parts import checked_matlab
 
 __all__ = ["read_matlab"]
 
@@ -24,7 +24,7 @@ def read_matlab(path: Path) -> Mapping[str, Any]:
 
     Cells, structures, texts and sparse matrices are passed over unread.
     """
-    with check_matlab(path) as file:
+    with checked_matlab(path) as file:
         try:
             variables = scipy.io.whosmat(file)
             names = [name for name, _, kind in variables if kind in _NUMBERS]
