@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from unittest import mock
 
@@ -228,9 +229,6 @@ LOANS = {
     ),
     "a total is lost beside a write": ("keeps.eq(~evaluator.write & (", "keeps.eq(1 & ("),
 }
-MUTATIONS = {name: (microcircuit, *change) for name, change in (PROCESSES | HANDSHAKES).items()} | {
-    name: (event_banks, *change) for name, change in BANKS.items()
-}
 WAITS = {
     "steps wait for the evaluator": (
         'm.d.comb += walk.scale.eq(1)\n                m.next = "THRESHOLD"',
@@ -238,17 +236,64 @@ WAITS = {
         '                    m.next = "THRESHOLD"',
     ),
 }
-RECALIBRATION_MUTATIONS = {name: (recalibration, *change) for name, change in SCHEDULE.items()} | {
-    name: (rational, *change) for name, change in EVALUATOR.items()
-}
-RECALIBRATION_MUTATIONS |= {name: (microcircuit, *change) for name, change in WAITS.items()}
-LOAN_MUTATIONS = {name: (rational, *change) for name, change in LOANS.items()}
+_APPLY: set[tuple[str, str]] = set()
+"""Changes that have been seen to apply: name of the module, and what is replaced."""
+
+
+def applying(rows: Any, module: Any = None) -> Any:
+    """Rows of a table of mutants, as they are: an error where one of their changes does not apply.
+
+    Tables are made where pytest collects the tests: a change of a source that is not what it was is noticed
+    even where its test is not run.
+
+    Parameters
+    ----------
+    rows : dict or list of tuple
+        Each has what stands in the source and what replaces it: its first two texts. It may have a module.
+    module : module, optional
+        Of rows that have none.
+
+    Raises
+    ------
+    LookupError
+        If what is to be replaced does not stand in the module, or more than once.
+    """
+    for row in rows.values() if isinstance(rows, dict) else rows:
+        parts = [one for part in row for one in (part if isinstance(part, tuple) else (part,))]
+        where = next((part for part in parts if isinstance(part, ModuleType)), module)
+        old, _ = [part for part in parts if isinstance(part, str)][:2]
+        _source(where, old)
+        _APPLY.add((where.__name__, old))
+    return rows
+
+
+def _source(module: Any, old: str) -> str:
+    """The text of a module; LookupError unless it has `old` in one place."""
+    path = Path(module.__file__)
+    source = path.read_text(encoding="utf-8")
+    if source.count(old) != 1:  # no AssertionError, which is what a broken design is found by
+        raise LookupError(f"{old!r} stands {source.count(old)} times in {path.name}")
+    return source
+
+
+_OF_MODULES = (
+    (microcircuit, PROCESSES | HANDSHAKES),
+    (event_banks, BANKS),
+    (recalibration, SCHEDULE),
+    (rational, EVALUATOR),
+    (microcircuit, WAITS),
+    (rational, LOANS),
+)
+_ALL = applying({name: (module, *change) for module, table in _OF_MODULES for name, change in table.items()})
+MUTATIONS = {name: _ALL[name] for name in PROCESSES | HANDSHAKES | BANKS}
+RECALIBRATION_MUTATIONS = {name: _ALL[name] for name in SCHEDULE | EVALUATOR | WAITS}
+LOAN_MUTATIONS = {name: _ALL[name] for name in LOANS}
 
 
 @contextmanager
 def mutant(name: str) -> Iterator[Any]:
     """The class of a core with one piece of its source, or that of a part of it, replaced."""
-    module, old, new = (MUTATIONS | RECALIBRATION_MUTATIONS | LOAN_MUTATIONS)[name]
+    module, old, new = _ALL[name]
     other = changed(module, old, new)
     if module is microcircuit:
         yield other.Microcircuit
@@ -264,16 +309,15 @@ def mutant(name: str) -> Iterator[Any]:
 
 def changed(module: Any, old: str, new: str, *, without: str = "") -> Any:
     """A module with one piece of its source replaced, and another left out wherever it stands."""
-    path = Path(module.__file__)
-    source = path.read_text(encoding="utf-8")
-    source = source.replace(without, "") if without else source
-    if source.count(old) != 1:  # no AssertionError, which is what a broken design is found by
-        raise LookupError(f"{old!r} stands {source.count(old)} times in {path.name}")
+    if (module.__name__, old) not in _APPLY:
+        raise LookupError(f"{old!r}: this change is in no table that `applying` has looked at")
+    text = _source(module, old).replace(old, new)
+    text = text.replace(without, "") if without else text
     spec = importlib.util.spec_from_loader(f"{module.__package__}._mutant", loader=None)
     assert spec is not None
     other = importlib.util.module_from_spec(spec)
     other.__package__ = module.__package__
-    text = source.replace(old, new).replace("import QFormat\n", "import Overflow, QFormat\n", 1)
+    text = text.replace("import QFormat\n", "import Overflow, QFormat\n", 1)
     with mock.patch.dict(sys.modules, {spec.name: other}):
-        exec(compile(text, str(path), "exec"), other.__dict__)
+        exec(compile(text, module.__file__, "exec"), other.__dict__)
     return other

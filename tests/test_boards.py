@@ -37,7 +37,7 @@ from microzone.golden_model.chip import ChipTiming
 from microzone.golden_model.files import FileError
 from microzone.tools.build import build_command
 from rich.console import Console
-from support import changed
+from support import applying, changed
 
 ICEBREAKER = BOARDS["icebreaker"]
 SIGNALS = {
@@ -263,15 +263,18 @@ def test_bytes_pass_the_uart() -> None:
 
 @pytest.mark.parametrize(
     ("check", "old", "new"),
-    [
-        (check_pads, "chip.emergency_stop, init=1)", "chip.emergency_stop, init=0)"),
-        (check_pads, "getattr(chip.spi, line))", "chip.spi.sclk)"),
-        (check_pads, "Cat(answers)", "Cat(answers[::-1])"),
-        (check_pads, '"armed": chip.observed.armed', '"armed": chip.observed.running'),
-        (check_pads, "Const(1))", "Const(0))"),
-        (check_serial, "uart.tx)", "~uart.tx)"),
-        (check_serial, "linked.rx_error.eq(uart.error)", "linked.rx_error.eq(0)"),
-    ],
+    applying(
+        [
+            (check_pads, "chip.emergency_stop, init=1)", "chip.emergency_stop, init=0)"),
+            (check_pads, "getattr(chip.spi, line))", "chip.spi.sclk)"),
+            (check_pads, "Cat(answers)", "Cat(answers[::-1])"),
+            (check_pads, '"armed": chip.observed.armed', '"armed": chip.observed.running'),
+            (check_pads, "Const(1))", "Const(0))"),
+            (check_serial, "uart.tx)", "~uart.tx)"),
+            (check_serial, "linked.rx_error.eq(uart.error)", "linked.rx_error.eq(0)"),
+        ],
+        top_module,
+    ),
 )
 def test_wrong_pads_are_noticed(check: Any, old: str, new: str) -> None:
     with pytest.raises(AssertionError):
@@ -492,14 +495,20 @@ def test_a_failed_build_leaves_everything_as_it_was(
     assert (out / "icebreaker.bin").read_text() == "an older one"
 
 
+JUDGEMENTS = applying(
+    [
+        ("placed.fmax_hz >= board.clock_hz", "placed.fmax_hz > board.clock_hz"),
+        ("placed.fmax_hz >= board.clock_hz", "True"),
+    ],
+    build_module,
+)
+
+
 def test_other_judgements_of_a_seed_are_noticed(
     toy: type[Toy], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pretend(monkeypatch, tmp_path / "bin", [11.999, 12.0])
-    for old, new in (
-        ("placed.fmax_hz >= board.clock_hz", "placed.fmax_hz > board.clock_hz"),
-        ("placed.fmax_hz >= board.clock_hz", "True"),
-    ):
+    for old, new in JUDGEMENTS:
         other = changed(build_module, old, new)
         try:
             taken = other.build_bitstream(ICEBREAKER, ICEBREAKER.config(), tmp_path, seeds=(1, 2)).seed

@@ -27,7 +27,7 @@ from microzone.golden_model import ChipConfig, ConfigError
 from microzone.golden_model.cfpc import CfpcConfig
 from microzone.tools.build import build_command
 from rich.console import Console
-from support import changed
+from support import applying, changed
 
 SMALL = CfpcConfig.make(bases={"count": 5, "spacing_s": 0.03})
 
@@ -100,10 +100,13 @@ def check_lamps(module: Any) -> None:
     simulator.run()
 
 
+(OTHER_LAMP,) = applying([('"armed": linked.learning', '"armed": linked.alive')], top_module)
+
+
 def test_every_lamp_has_its_signal() -> None:
     check_lamps(top_module)
     with pytest.raises(AssertionError):
-        check_lamps(changed(top_module, '"armed": linked.learning', '"armed": linked.alive'))
+        check_lamps(changed(top_module, *OTHER_LAMP))
 
 
 # --- builds -----------------------------------------------------------------------------------------

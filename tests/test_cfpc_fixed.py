@@ -25,7 +25,7 @@ from microzone.golden_model.cfpc import (
 from microzone.golden_model.cfpc.fixed_filter import Steps
 from microzone.golden_model.sections import ConfigError
 from numpy.testing import assert_allclose, assert_array_equal
-from support import changed
+from support import applying, changed
 
 seeds = st.integers(0, 2**32 - 1)
 WIDEST = 62
@@ -237,7 +237,7 @@ def test_weights_are_read_and_written_between_steps() -> None:
 
 # --- the code broken on purpose ---------------------------------------------------------------
 
-MUTANTS = {
+MUTANTS = applying({
     "no half before the shift": ("(word + (1 << (drop - 1)) if half_up else word) >> drop", "word >> drop"),
     "changes of w are always rounded": ("shifts.update, model.half_up, -_FAR", "shifts.update, True, -_FAR"),
     "o from the weights after learning": (
@@ -267,7 +267,7 @@ MUTANTS = {
     "frozen is not heeded": ("if not frozen:", "if True:"),
     "D is left out": ("h = d * delayed", "h = 0 * delayed"),
     "no delay: states driven by x": ("            delayed = u\n", "            delayed = x\n"),
-}  # fmt: skip
+}, fixed_filter)  # fmt: skip
 
 
 @cache

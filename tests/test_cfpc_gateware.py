@@ -33,7 +33,7 @@ from microzone.sim.build.simulators import SIMULATORS, CocotbSimulator
 from microzone.sim.failure import BenchFailure
 from microzone.sim.loop.cfpc_loop import AdaptiveFilterRtl
 from numpy.testing import assert_array_equal
-from support import changed, no_collisions
+from support import applying, changed, no_collisions
 
 # --- Amaranth's own simulator --------------------------------------------------------------------
 
@@ -111,7 +111,7 @@ PORTS = {
         r"answer to Access.*, expected 0x000000 \(0\)",
     ),
 }
-MUTATIONS |= {name: (cfpc, *change) for name, (change, _) in PORTS.items()}
+MUTATIONS = applying(MUTATIONS | {name: (cfpc, *change) for name, (change, _) in PORTS.items()})
 
 
 @contextmanager
@@ -425,11 +425,17 @@ def test_weights_are_written_and_frozen() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "why"),
-    [
-        (("finish.eq(self.outputs.valid & self.outputs.ready)", "finish.eq(0)"), "the filter hangs"),
-        (("visit.eq(odd)", "visit.eq(1)"), "a step took more or fewer cycles than the filter states"),
-        (("below(request.synapse, words.count)", "below(request.synapse, 3)"), "an access was rejected"),
-    ],
+    applying(
+        [
+            (("finish.eq(self.outputs.valid & self.outputs.ready)", "finish.eq(0)"), "the filter hangs"),
+            (("visit.eq(odd)", "visit.eq(1)"), "a step took more or fewer cycles than the filter states"),
+            (
+                ("below(request.synapse, self.words.count)", "below(request.synapse, 3)"),
+                "an access was rejected",
+            ),
+        ],
+        cfpc,
+    ),
 )
 def test_a_simulation_that_ends_says_why(change: tuple[str, str], why: str) -> None:
     usable("verilator")

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 from microzone.golden_model.cfpc import CfpcConfig, Lag, lag
-from support import changed
+from support import applying, changed
 
 AT = np.arange(400.0)
 RAMP = np.interp(AT, [100, 200, 250, 350], [0, 1, 1, 0])
@@ -70,15 +70,18 @@ def test_the_reactive_loop_lags_by_about_100_ms() -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [
-        ("found[np.argmin(np.abs(found - there))]", "found[0]"),
-        ("(before < level) & (after >= level)", "(before > level) & (after <= level)"),
-        ("at + (level - before[at]) / (after[at] - before[at])", "at"),
-        ("np.argmax(np.abs(moved))", "np.argmax(moved)"),
-        ("(output - reference[0]) / height", "output / height"),
-        ("np.linspace(0.1, 0.9, 9)", "np.linspace(0.1, 0.5, 9)"),
-        ("            step_s * _lag_at", "            _lag_at"),
-    ],
+    applying(
+        [
+            ("found[np.argmin(np.abs(found - there))]", "found[0]"),
+            ("(before < level) & (after >= level)", "(before > level) & (after <= level)"),
+            ("at + (level - before[at]) / (after[at] - before[at])", "at"),
+            ("np.argmax(np.abs(moved))", "np.argmax(moved)"),
+            ("(output - reference[0]) / height", "output / height"),
+            ("np.linspace(0.1, 0.9, 9)", "np.linspace(0.1, 0.5, 9)"),
+            ("            step_s * _lag_at", "            _lag_at"),
+        ],
+        lag,
+    ),
 )
 def test_a_broken_lag_is_noticed(old: str, new: str) -> None:
     broken = changed(lag, old, new).Lag

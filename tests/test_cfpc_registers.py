@@ -18,7 +18,7 @@ from microzone.gateware.cfpc import registers as cfpc_registers
 from microzone.gateware.cfpc.map import cfpc_register_map
 from microzone.gateware.link.frames import RecordKind, Status
 from microzone.golden_model.cfpc import CfpcConfig
-from support import changed, no_collisions
+from support import applying, changed, no_collisions
 
 SHIFTED = CfpcConfig.make(bases={"count": 5, "spacing_s": 0.03})
 GENERAL = CfpcConfig.make(bases={"count": 3, "shifted": False})
@@ -362,7 +362,7 @@ def test_registers(check: Callable[..., None], name: str) -> None:
     check(CONFIGS[name])
 
 
-MUTANTS: dict[str, tuple[str, str, Callable[..., None], CfpcConfig]] = {
+MUTANTS: dict[str, tuple[str, str, Callable[..., None], CfpcConfig]] = applying({
     "a step does not wait for the record": ("(step.stepping | step.telling)", "step.stepping", check_order, SHIFTED),
     "a step does not wait for the one before": ("(step.stepping | step.telling)", "step.telling", check_order, SHIFTED),
     "a reset waits for nothing": ("address.waits & bus.write & (", "address.is_error & bus.write & (", check_order, SHIFTED),
@@ -382,7 +382,7 @@ MUTANTS: dict[str, tuple[str, str, Callable[..., None], CfpcConfig]] = {
     "misaligned addresses count": (" & ~address[:low].any()", "", check_every_address, SHIFTED),
     "a word loses its sign": ("bus.read_data.eq(self.readback.payload)", "bus.read_data.eq(self.readback.payload.as_unsigned())", check_weights, SHIFTED),
     "freeze and tell are one": ('("tell", step.tell)', '("freeze", step.tell)', check_steps, SHIFTED),
-}  # fmt: skip
+}, cfpc_registers)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MUTANTS)
@@ -394,11 +394,14 @@ def test_what_is_broken_on_purpose_is_found(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
-    [
-        ('"rejected": self.rejected}', "}", r"control\.STATUS has the fields .*'rejected'.*driven"),
-        ('"inputs": words.inputs}', "}", r"control\.GEOMETRY has the fields"),
-        ('{"COMMAND": {"reset": self.reset}}', '{"COMMAND": {}}', r"control\.COMMAND"),
-    ],
+    applying(
+        [
+            ('"rejected": self.rejected}', "}", r"control\.STATUS has the fields .*'rejected'.*driven"),
+            ('"inputs": words.inputs}', "}", r"control\.GEOMETRY has the fields"),
+            ('{"COMMAND": {"reset": self.reset}}', '{"COMMAND": {}}', r"control\.COMMAND"),
+        ],
+        cfpc_registers,
+    ),
 )
 def test_a_register_that_nothing_drives_is_an_error(old: str, new: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):

@@ -31,7 +31,7 @@ from microzone.sim.loop.amplifier import AnaloguePath
 from microzone.sim.loop.chip import Control, RtlChip
 from microzone.sim.loop.chip_record import ChipRecord
 from microzone.sim.loop.closed_loop import run_closed_loop, with_slowest_clock
-from support import changed
+from support import applying, changed
 
 EAGER = {"initial": 0.28}
 """A w that responds in the first trial."""
@@ -103,19 +103,28 @@ def test_gateware_equals_the_fixed_chip_in_closed_loop(name: str) -> None:
     assert fixed.blanked.any() == (name != "not blanked")
 
 
-MUTANTS = {
-    "blanked steps not told": ("& mostly_hidden", "& (mostly_hidden & ~mostly_hidden)"),
-    "a step is blanked by any frame": ("(hidden_frames << 1) > timing.frames_per_step", "hidden_frames != 0"),
-    "blanking decided for the first sample only": ("with m.If(decided):", "with m.If(first_sample):"),
-    "PN electrodes blanked too": ("self.blanked & _is_one_of", "self.blanked | 0 & _is_one_of"),
-    "tick a cycle early": ("(since == timing.tick_cycle)", "(since == timing.tick_cycle - 1)"),
-    "steps a frame short": ("frames == timing.frames_per_step - 1", "frames == timing.frames_per_step - 2"),
-    "electrodes swapped": (
-        "((EventKind.PN, electrodes.pn), (EventKind.IO, electrodes.io))",
-        "((EventKind.IO, electrodes.pn), (EventKind.PN, electrodes.io))",
-    ),
-    "nobody's electrodes heard": ("sink.valid.eq(source.valid & used)", "sink.valid.eq(source.valid)"),
-}
+MUTANTS = applying(
+    {
+        "blanked steps not told": ("& mostly_hidden", "& (mostly_hidden & ~mostly_hidden)"),
+        "a step is blanked by any frame": (
+            "(hidden_frames << 1) > timing.frames_per_step",
+            "hidden_frames != 0",
+        ),
+        "blanking decided for the first sample only": ("with m.If(decided):", "with m.If(first_sample):"),
+        "PN electrodes blanked too": ("self.blanked & _is_one_of", "self.blanked | 0 & _is_one_of"),
+        "tick a cycle early": ("(since == timing.tick_cycle)", "(since == timing.tick_cycle - 1)"),
+        "steps a frame short": (
+            "frames == timing.frames_per_step - 1",
+            "frames == timing.frames_per_step - 2",
+        ),
+        "electrodes swapped": (
+            "((EventKind.PN, electrodes.pn), (EventKind.IO, electrodes.io))",
+            "((EventKind.IO, electrodes.pn), (EventKind.PN, electrodes.io))",
+        ),
+        "nobody's electrodes heard": ("sink.valid.eq(source.valid & used)", "sink.valid.eq(source.valid)"),
+    },
+    gateware,
+)
 
 
 def replay(config: ChipConfig, samples: npt.NDArray[np.int16]) -> ChipRecord:

@@ -33,78 +33,94 @@ from microzone.sim.replay.detection_replay import (
     first_detection_difference,
 )
 from microzone.sim.replay.detection_scenarios import DETECTION_CONFIGS, detection_scenarios
-from support import changed
+from support import applying, changed
 
 # What is broken: module, what stands in it, what replaces it.
-MUTATIONS = {
-    "averages are not rounded": (detection_arithmetic, "self.rounding & ~shifted[0]", "Const(0, 1)"),
-    "the gain's product is not rounded": (
-        detection_arithmetic,
-        "rounding = 1 << gain.fraction_bits >> 1",
-        "rounding = 0",
-    ),
-    "the plain average grows late": (detection_arithmetic, "inverted[: bits + 1]", "inverted[: bits + 2]"),
-    "no average is plain": (detection, "Mux(excess, table", "Mux(Const(0, 1), table"),
-    "a blanked sample counts for the plain average": (detection, "frames.grows & ~blanked", "frames.grows"),
-    "the filter starts at 0": (bandpass, "Mux(none, walk.x, word)", "word"),
-    "the filter's outputs start with the sample": (
-        bandpass,
-        "(row == _X1) | (row == _X2)",
-        "(row == _X1) | (row == _X2) | (row == _Y1)",
-    ),
-    "an event at the threshold": (
-        detection,
-        "is_less(product.threshold, accumulator.value)",
-        "is_less(product.threshold, accumulator.value - 1)",
-    ),
-    "a level and a gain count both": (
-        detection,
-        "Mux(product.relative, TableWord.NOTHING, TableWord.LEVEL)",
-        "TableWord.LEVEL",
-    ),
-    "an event in every sample above": (
-        detection,
-        "recovered & settled & ~word[count.width]",
-        "recovered & settled",
-    ),
-    "blanked samples are heard": (detection, "accumulator.alone.eq(blanked)", "accumulator.alone.eq(0)"),
-    "the refractory time is a sample long": (
-        detection,
-        "word[1 : count.width].all()",
-        "word[: count.width].all()",
-    ),
-    "the refractory time begins again": (detection, "counting.eq(event | ~ready)", "counting.eq(1)"),
-    "settled a sample early": (
-        detection,
-        "is_less(word[: count.width], frames.inverted)",
-        "is_less(word[: count.width], frames.inverted - 1)",
-    ),
-    "below the mean counts as above": (detection, "accumulator.invert.eq(below)", "accumulator.invert.eq(0)"),
-    "magnitudes wrap": (detection_arithmetic, "with m.If(self.saturating):", "with m.If(Const(0, 1)):"),
-    "accesses reach what is not there": (
-        detection,
-        "write.en.eq(request.write & reaches & ~is_tap)",
-        "write.en.eq(request.write & ~is_tap)",
-    ),
-    "words are kept whole": (
-        detection,
-        "Mux(self.access.ready, port.fitted, 0)",
-        "Mux(self.access.ready, self.access.payload.word, 0)",
-    ),
-    "y2 is y1": (bandpass, "keep(_Y2, past)", "keep(_Y2, y)"),
-    "x1 is kept while blanked": (bandpass, "kept.en.eq(~blanked)", "kept.en.eq(1)"),
-    "feedback is added": (bandpass, "tap % TAPS in (3, 4)", "tap % TAPS in (3,)"),
-    "the second biquad adds to the first": (bandpass, " | (turn == TAPS + _PIPELINE)", ""),
-}
+MUTATIONS = applying(
+    {
+        "averages are not rounded": (detection_arithmetic, "self.rounding & ~shifted[0]", "Const(0, 1)"),
+        "the gain's product is not rounded": (
+            detection_arithmetic,
+            "rounding = 1 << gain.fraction_bits >> 1",
+            "rounding = 0",
+        ),
+        "the plain average grows late": (
+            detection_arithmetic,
+            "inverted[: bits + 1]",
+            "inverted[: bits + 2]",
+        ),
+        "no average is plain": (detection, "Mux(excess, table", "Mux(Const(0, 1), table"),
+        "a blanked sample counts for the plain average": (
+            detection,
+            "frames.grows & ~blanked",
+            "frames.grows",
+        ),
+        "the filter starts at 0": (bandpass, "Mux(none, walk.x, word)", "word"),
+        "the filter's outputs start with the sample": (
+            bandpass,
+            "(row == _X1) | (row == _X2)",
+            "(row == _X1) | (row == _X2) | (row == _Y1)",
+        ),
+        "an event at the threshold": (
+            detection,
+            "is_less(product.threshold, accumulator.value)",
+            "is_less(product.threshold, accumulator.value - 1)",
+        ),
+        "a level and a gain count both": (
+            detection,
+            "Mux(product.relative, TableWord.NOTHING, TableWord.LEVEL)",
+            "TableWord.LEVEL",
+        ),
+        "an event in every sample above": (
+            detection,
+            "recovered & settled & ~word[count.width]",
+            "recovered & settled",
+        ),
+        "blanked samples are heard": (detection, "accumulator.alone.eq(blanked)", "accumulator.alone.eq(0)"),
+        "the refractory time is a sample long": (
+            detection,
+            "word[1 : count.width].all()",
+            "word[: count.width].all()",
+        ),
+        "the refractory time begins again": (detection, "counting.eq(event | ~ready)", "counting.eq(1)"),
+        "settled a sample early": (
+            detection,
+            "is_less(word[: count.width], frames.inverted)",
+            "is_less(word[: count.width], frames.inverted - 1)",
+        ),
+        "below the mean counts as above": (
+            detection,
+            "accumulator.invert.eq(below)",
+            "accumulator.invert.eq(0)",
+        ),
+        "magnitudes wrap": (detection_arithmetic, "with m.If(self.saturating):", "with m.If(Const(0, 1)):"),
+        "accesses reach what is not there": (
+            detection,
+            "write.en.eq(request.write & reaches & ~is_tap)",
+            "write.en.eq(request.write & ~is_tap)",
+        ),
+        "words are kept whole": (
+            detection,
+            "Mux(self.access.ready, port.fitted, 0)",
+            "Mux(self.access.ready, self.access.payload.word, 0)",
+        ),
+        "y2 is y1": (bandpass, "keep(_Y2, past)", "keep(_Y2, y)"),
+        "x1 is kept while blanked": (bandpass, "kept.en.eq(~blanked)", "kept.en.eq(1)"),
+        "feedback is added": (bandpass, "tap % TAPS in (3, 4)", "tap % TAPS in (3,)"),
+        "the second biquad adds to the first": (bandpass, " | (turn == TAPS + _PIPELINE)", ""),
+    }
+)
 
-COLLISIONS = {
-    "the mean is read as it is written": (detection, "fetch(TableWord.LONG)", "fetch(TableWord.MEAN)"),
-    "a coefficient is read as it is written": (
-        bandpass,
-        "tap_read.en.eq(~tap_write.en)",
-        "tap_read.en.eq(1)",
-    ),
-}
+COLLISIONS = applying(
+    {
+        "the mean is read as it is written": (detection, "fetch(TableWord.LONG)", "fetch(TableWord.MEAN)"),
+        "a coefficient is read as it is written": (
+            bandpass,
+            "tap_read.en.eq(~tap_write.en)",
+            "tap_read.en.eq(1)",
+        ),
+    }
+)
 
 OF_THE_PORTS = {
     "accesses reach what is not there": "unknown_addresses",

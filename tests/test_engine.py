@@ -25,7 +25,7 @@ from microzone.golden_model.experiment.engine import Course, Engine
 from microzone.golden_model.experiment.masking import StimulationMask
 from microzone.golden_model.experiment.protocol import bernoulli_steps
 from microzone.golden_model.recalibration import Status
-from support import changed
+from support import applying, changed
 
 DEFAULT = ChipConfig.make()
 RECALIBRATION = {
@@ -225,16 +225,22 @@ def test_what_is_refused() -> None:
         Engine(DEFAULT.replace(time={"clock_hz": 1e6}), masked=True)
 
 
-MUTANTS = {
-    "the inhibition a step early": ("t - noi_delay - crs", "t + 1 - noi_delay - crs"),
-    "a pulse a step longer": ("crs[state[_GATE] - 1] >= trace_steps", "crs[state[_GATE] - 1] > trace_steps"),
-    "S not looked at where it rises": ("if last_below and change > zero", "if False"),
-    "a CR that follows at once": ("if not state[_BELOW]", "if True"),
-    "no lowest w": ("max(w + (potentiation - depression), low)", "w + (potentiation - depression)"),
-    "an IO detection ends no stretch": ("end = min(end, io[state[_IO]])", "pass"),
-    "blanked IO counts": ("or at < blanks", "or True or at < blanks"),
-    "δp goes on": ("if gated or change != line[1]:", "if gated:"),
-}
+MUTANTS = applying(
+    {
+        "the inhibition a step early": ("t - noi_delay - crs", "t + 1 - noi_delay - crs"),
+        "a pulse a step longer": (
+            "crs[state[_GATE] - 1] >= trace_steps",
+            "crs[state[_GATE] - 1] > trace_steps",
+        ),
+        "S not looked at where it rises": ("if last_below and change > zero", "if False"),
+        "a CR that follows at once": ("if not state[_BELOW]", "if True"),
+        "no lowest w": ("max(w + (potentiation - depression), low)", "w + (potentiation - depression)"),
+        "an IO detection ends no stretch": ("end = min(end, io[state[_IO]])", "pass"),
+        "blanked IO counts": ("or at < blanks", "or True or at < blanks"),
+        "δp goes on": ("if gated or change != line[1]:", "if gated:"),
+    },
+    engine_module,
+)
 
 
 @pytest.mark.parametrize("mutant", MUTANTS)

@@ -37,7 +37,7 @@ from microzone.tools.host import session as host_session
 from microzone.tools.host.chip import Host, LinkError
 from microzone.tools.host.parameters import Weights, check_loadable, parameter_groups
 from microzone.tools.host.recording import StepCount
-from support import changed
+from support import applying, changed
 
 # --- identification -------------------------------------------------------------------------------
 
@@ -586,38 +586,34 @@ def test_a_damaged_file_of_weights_is_refused(tmp_path: Path, change: tuple[str,
 
 # --- broken on purpose ----------------------------------------------------------------------------
 
-LINK_MUTANTS = {
+LINK_MUTANTS = applying({
     "a repetition is a new request": (
-        "_attempt", "self.repeated += attempt > 0", "self.repeated += attempt > 0; self._sequence += attempt > 0; frame = encode(Request(self._sequence % 256, operation, address, count, words).payload())",
-        test_late_replies_are_not_taken_for_others,
+        "self.repeated += attempt > 0", "self.repeated += attempt > 0; self._sequence += attempt > 0; frame = encode(Request(self._sequence % 256, operation, address, count, words).payload())", "_attempt", test_late_replies_are_not_taken_for_others,
     ),
     "any reply will do": (
-        "_attempt", "reply.sequence != self._sequence or reply", "reply",
-        test_late_replies_are_not_taken_for_others,
+        "reply.sequence != self._sequence or reply", "reply", "_attempt", test_late_replies_are_not_taken_for_others,
     ),
     "no read before the first write": (
-        "_request", "if not self._in_step:", "if False:",
-        test_the_first_write_of_a_host_never_passes_for_a_repetition,
+        "if not self._in_step:", "if False:", "_request", test_the_first_write_of_a_host_never_passes_for_a_repetition,
     ),
     "no read after a failure": (
-        "_attempt", "in_step, self._in_step = self._in_step, False", "in_step = self._in_step",
-        test_a_write_after_a_failure_never_passes_for_its_repetition,
+        "in_step, self._in_step = self._in_step, False", "in_step = self._in_step", "_attempt", test_a_write_after_a_failure_never_passes_for_its_repetition,
     ),
     "no more than one attempt": (
-        "_attempt", "range(self.retries + 1)", "range(1)", test_late_replies_are_not_taken_for_others
+        "range(self.retries + 1)", "range(1)", "_attempt", test_late_replies_are_not_taken_for_others,
     ),
     "bursts of any length": (
-        "read_many", "min(count - len(words), MAX_WORDS)", "count - len(words)", test_long_bursts_are_divided
+        "min(count - len(words), MAX_WORDS)", "count - len(words)", "read_many", test_long_bursts_are_divided,
     ),
     "gaps are off by one": (
-        "_follow", "self._last_record - 1)", "self._last_record)", test_records_that_the_wire_loses_are_counted
+        "self._last_record - 1)", "self._last_record)", "_follow", test_records_that_the_wire_loses_are_counted,
     ),
-}  # fmt: skip
+}, host_link)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", LINK_MUTANTS)
 def test_a_broken_link_is_found(name: str) -> None:
-    method, old, new, check = LINK_MUTANTS[name]
+    old, new, method, check = LINK_MUTANTS[name]
     other = changed(host_link, old, new)
     broken = getattr(other.HostLink, method)
     # The copy raises its own class of error; what is looked for is a wrong answer.
@@ -629,7 +625,7 @@ def test_a_broken_link_is_found(name: str) -> None:
         check()
 
 
-PARAMETER_MUTANTS = {
+PARAMETER_MUTANTS = applying({
     "the top of a wide level comes last": (
         'if row is DetectionRow.LEVEL and width > WORD_BITS:', 'if False:', lambda: test_detection_comes_first_and_wide_levels_from_the_top(),
     ),
@@ -640,7 +636,7 @@ PARAMETER_MUTANTS = {
     "w is always written": (
         "if parameter not in without:", "if True:", lambda: test_w_is_loaded_where_it_is_asked_for()
     ),
-}  # fmt: skip
+}, host_parameters)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PARAMETER_MUTANTS)

@@ -32,7 +32,7 @@ from microzone.tools.host.monitor import Monitor, run_monitor
 from microzone.tools.host.parameters import Weights
 from microzone.tools.host.session import record_session, rest_steps
 from rich.console import Console
-from support import changed
+from support import applying, changed
 
 # --- recording ------------------------------------------------------------------------------------
 
@@ -284,20 +284,22 @@ def test_the_monitor_shows_on_whatever_a_record_says() -> None:
 
 
 # --- broken on purpose ----------------------------------------------------------------------------
-RECORDING_MUTANTS = {
-    "a step late": (contents, "steps = ticks - 1", "steps = ticks"),
-    "w of before": (
-        conversion,
-        'known[np.searchsorted(rows["step"], np.arange(start, stop), side="right")]',
-        'known[np.searchsorted(rows["step"], np.arange(start, stop), side="left")]',
-    ),
-    "steps wrap": (host_recording, "% modulus - modulus // 2", "% modulus - modulus // 2 - (now >= 300)"),
-    "blanking ends early": (
-        contents,
-        "np.maximum(steps[ours], 0)",
-        'np.maximum(steps[ours] - (rows["flags"][ours] & 1 == 0), 0)',
-    ),
-}
+RECORDING_MUTANTS = applying(
+    {
+        "a step late": (contents, "steps = ticks - 1", "steps = ticks"),
+        "w of before": (
+            conversion,
+            'known[np.searchsorted(rows["step"], np.arange(start, stop), side="right")]',
+            'known[np.searchsorted(rows["step"], np.arange(start, stop), side="left")]',
+        ),
+        "steps wrap": (host_recording, "% modulus - modulus // 2", "% modulus - modulus // 2 - (now >= 300)"),
+        "blanking ends early": (
+            contents,
+            "np.maximum(steps[ours], 0)",
+            'np.maximum(steps[ours] - (rows["flags"][ours] & 1 == 0), 0)',
+        ),
+    }
+)
 
 
 @pytest.mark.parametrize("name", RECORDING_MUTANTS)

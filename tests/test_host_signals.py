@@ -22,7 +22,7 @@ import pytest
 from microzone.golden_model import ChipConfig, Events
 from microzone.golden_model.files import FileError
 from microzone.sim.build.piped import PipedProgram
-from microzone.sim.build.simulators import BenchFailure
+from microzone.sim.failure import BenchFailure
 from microzone.sim.loop import simulated_board
 from microzone.sim.loop.closed_loop import with_slowest_clock
 from microzone.sim.loop.simulated_board import SimulatedBoard
@@ -205,7 +205,7 @@ HOLDER = """
 import sys, time
 from pathlib import Path
 from microzone.sim.build.piped import PipedProgram
-from microzone.sim.build.simulators import BenchFailure
+from microzone.sim.failure import BenchFailure
 with PipedProgram(Path(sys.argv[1])) as program:
     program.tell(b"x")
     assert program.take(1) == b"x"

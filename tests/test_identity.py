@@ -39,7 +39,7 @@ from microzone.tools.host.chip import LinkError
 from microzone.tools.host.faults import UnknownFault
 from microzone.tools.host.recording import State
 from rich.console import Console
-from support import changed
+from support import applying, changed
 
 ICEBREAKER = BOARDS["icebreaker"]
 BAUD = 1_000_000
@@ -60,10 +60,14 @@ def filter_identity() -> str:
     return board_identity(ICEBREAKER, config, BAUD)
 
 
+(LONGER_TRACE,) = applying([("below(before.age, idle - 1)", "below(before.age, idle)")], microcircuit)
+(NEVER_FROZEN,) = applying([("Mux(step.frozen, before,", "Mux(0, before,")], cfpc_filter)
+
+
 @contextmanager
 def other_microcircuit() -> Iterator[None]:
     """A trace that is one step longer."""
-    other = changed(microcircuit, "below(before.age, idle - 1)", "below(before.age, idle)")
+    other = changed(microcircuit, *LONGER_TRACE)
     with mock.patch.object(chip, "Microcircuit", other.Microcircuit):
         yield
 
@@ -71,7 +75,7 @@ def other_microcircuit() -> Iterator[None]:
 @contextmanager
 def other_filter() -> Iterator[None]:
     """Weights that learn when they are frozen."""
-    other = changed(cfpc_filter, "Mux(step.frozen, before,", "Mux(0, before,")
+    other = changed(cfpc_filter, *NEVER_FROZEN)
     with mock.patch.object(cfpc_linked, "Cfpc", other.Cfpc):
         yield
 

@@ -26,7 +26,7 @@ from microzone.golden_model.inference.behaviour import (
 )
 from microzone.golden_model.inference.parameters import CHIP, PARAMETERS, WORDS, ParameterSpace
 from microzone.golden_model.inference.simulations import Table, simulate
-from support import changed
+from support import applying, changed
 
 CONFIG = ChipConfig.make()
 SHORT = Experiment(paired=25, cs_alone=15, unpaired=10)
@@ -187,13 +187,20 @@ def test_energy_grows_with_the_words() -> None:
 
 @pytest.mark.parametrize(
     ("old", "new", "statistic"),
-    [
-        ("trials.latency_s[end][responded[end]]", "trials.latency_s[end][trials.well_timed[end]]", "latency"),
-        ("paired.argmax() + 1 if", "paired.argmax() if", "first_cr"),
-        ("alone[-_END:].mean()", "alone[:_END].mean()", "extinction"),
-        ("paired.size - _END, 0)", "paired.size - _END // 2, 0)", "cr_rate"),
-        ("experiment.pn.window_s[1] + config.trace", "config.trace", "cr_rate"),
-    ],
+    applying(
+        [
+            (
+                "trials.latency_s[end][responded[end]]",
+                "trials.latency_s[end][trials.well_timed[end]]",
+                "latency",
+            ),
+            ("paired.argmax() + 1 if", "paired.argmax() if", "first_cr"),
+            ("alone[-_END:].mean()", "alone[:_END].mean()", "extinction"),
+            ("paired.size - _END, 0)", "paired.size - _END // 2, 0)", "cr_rate"),
+            ("experiment.pn.window_s[1] + config.trace", "config.trace", "cr_rate"),
+        ],
+        module,
+    ),
 )
 def test_a_mutant_of_a_statistic_shows(old: str, new: str, statistic: str) -> None:
     other = changed(module, old, new)

@@ -9,7 +9,7 @@ import pytest
 from microzone.gateware.stimulation import interlock, stimulation
 from microzone.golden_model import ChipConfig
 from microzone.sim.formal.interlock import InterlockHarness, StimulationHarness, verify
-from support import changed
+from support import applying, changed
 
 pytestmark = pytest.mark.formal
 
@@ -69,74 +69,80 @@ def test_trains_and_faults_do_happen(harness: Callable[..., Any], config: ChipCo
     assert proof.passed, proof.failed or proof.log
 
 
-INTERLOCK = {
-    "overlap": ("OVERLAP: cathodic & anodic", "OVERLAP: cathodic & ~cathodic"),
-    "anodic where monophasic": ("SHAPE: anodic & self.single", "SHAPE: anodic & ~anodic"),
-    "width": ("WIDTH: continues &", "WIDTH: continues & ~continues &"),
-    "width one cycle more": ("(self.charge == timing.width_limit)", "(self.charge > timing.width_limit)"),
-    "rate": ("RATE: starts &", "RATE: starts & ~starts &"),
-    "rate one cycle less": (
-        "starts & ~self._since_start.due",
-        "starts & (self.since_start < timing.period_limit - 1)",
-    ),
-    "duration": ("DURATION: either &", "DURATION: either & ~either &"),
-    "more anodic": ("(anodic & ~charged)", "(anodic & ~anodic)"),
-    "less anodic": ("| (charged & ~self.single &", "| (charged & ~charged &"),
-    "watchdog": ("self._heartbeat.due,", "self.without_heartbeat > timing.watchdog,"),
-    "clock": ("self._tick.due,", "self.without_tick > timing.tick_timeout,"),
-    "emergency stop not at once": ("safe = ~self.emergency_stop & ~reset", "safe = ~reset"),
-    "outputs in reset": ("safe = ~self.emergency_stop & ~reset", "safe = ~self.emergency_stop"),
-    "emergency stop does not disarm": (
-        "EMERGENCY_STOP: self.emergency_stop",
-        "EMERGENCY_STOP: self.emergency_stop & ~self.emergency_stop",
-    ),
-    "amplifier": (
-        "AMPLIFIER: self.amplifier_fault",
-        "AMPLIFIER: self.amplifier_fault & ~self.amplifier_fault",
-    ),
-    "refused": ("REFUSED: self.refused", "REFUSED: self.refused & ~self.refused"),
-    "not armed": ("passes = self.armed & ~cause", "passes = ~cause"),
-    "a fault's cycle": ("self.armed & ~cause & ~self.disarm", "self.armed & ~self.disarm"),
-    "the last cause counts": (
-        "with m.If((self.armed | arms) & (self.fault == InterlockFault.NONE)):",
-        "with m.If(self.armed | arms):",
-    ),
-    "arm before disarm": ("m.Elif(self.disarm)", "m.Elif(self.disarm & ~arms)"),
-    "arming leaves the fault": (", self.fault.eq(InterlockFault.NONE)]", "]"),
-    "reset instead of rest": ("name=name, reset_less=True", "name=name, reset_less=False"),
-    "shape may change in a train": ("self.fresh | ~self.resting):", "1):"),
-    "a stuck arm arms again": ("arms = self.arm & ~self.arm_before", "arms = self.arm"),
-    "a stuck heartbeat is a host": (
-        "self.heartbeat & ~self.heartbeat_before)",
-        "self.heartbeat)",
-    ),
-    "armed at power-up": ('"armed": Out(1)', '"armed": Out(1, init=1)'),
-    "enable by request only": ("(either | self.enable_request)", "self.enable_request"),
-    "rest counted from the cathodic phase": (
-        "self._silence.run(m, delivers)",
-        "self._silence.run(m, passes & cathodic)",
-    ),
-    "each pulse a train": (
-        "self._train.run(m, delivers & ~self.resting, 1)",
-        "self._train.run(m, begins, 1)",
-    ),
-}
-STIMULATION = {
-    "emergency stop not wired": (SMALL, '"heartbeat", "emergency_stop", ', '"heartbeat", '),
-    "amplifier not wired": (SMALL, '"amplifier_fault", "tick"):', '"tick"):'),
-    "a train goes on after arming": (SMALL, "(~self.armed & ~idle) | (ends", "(ends"),
-    "a train begins where one was cut short": (
-        SMALL,
-        "segment.eq(_Segment.IDLE), coming.eq(_Segment.CATHODIC)",
-        "segment.eq(_Segment.IDLE)",
-    ),
-    "not blanked to the pulse's end": (
-        BARE,
-        "pulse.eq(by_pulse & self.enable & was_pulsing)",
-        "pulse.eq(by_pulse & self.enable & pulsing)",
-    ),
-    "no trigger": (SMALL, "able.eq(self.trigger & ", "able.eq("),
-}
+INTERLOCK = applying(
+    {
+        "overlap": ("OVERLAP: cathodic & anodic", "OVERLAP: cathodic & ~cathodic"),
+        "anodic where monophasic": ("SHAPE: anodic & self.single", "SHAPE: anodic & ~anodic"),
+        "width": ("WIDTH: continues &", "WIDTH: continues & ~continues &"),
+        "width one cycle more": ("(self.charge == timing.width_limit)", "(self.charge > timing.width_limit)"),
+        "rate": ("RATE: starts &", "RATE: starts & ~starts &"),
+        "rate one cycle less": (
+            "starts & ~self._since_start.due",
+            "starts & (self.since_start < timing.period_limit - 1)",
+        ),
+        "duration": ("DURATION: either &", "DURATION: either & ~either &"),
+        "more anodic": ("(anodic & ~charged)", "(anodic & ~anodic)"),
+        "less anodic": ("| (charged & ~self.single &", "| (charged & ~charged &"),
+        "watchdog": ("self._heartbeat.due,", "self.without_heartbeat > timing.watchdog,"),
+        "clock": ("self._tick.due,", "self.without_tick > timing.tick_timeout,"),
+        "emergency stop not at once": ("safe = ~self.emergency_stop & ~reset", "safe = ~reset"),
+        "outputs in reset": ("safe = ~self.emergency_stop & ~reset", "safe = ~self.emergency_stop"),
+        "emergency stop does not disarm": (
+            "EMERGENCY_STOP: self.emergency_stop",
+            "EMERGENCY_STOP: self.emergency_stop & ~self.emergency_stop",
+        ),
+        "amplifier": (
+            "AMPLIFIER: self.amplifier_fault",
+            "AMPLIFIER: self.amplifier_fault & ~self.amplifier_fault",
+        ),
+        "refused": ("REFUSED: self.refused", "REFUSED: self.refused & ~self.refused"),
+        "not armed": ("passes = self.armed & ~cause", "passes = ~cause"),
+        "a fault's cycle": ("self.armed & ~cause & ~self.disarm", "self.armed & ~self.disarm"),
+        "the last cause counts": (
+            "with m.If((self.armed | arms) & (self.fault == InterlockFault.NONE)):",
+            "with m.If(self.armed | arms):",
+        ),
+        "arm before disarm": ("m.Elif(self.disarm)", "m.Elif(self.disarm & ~arms)"),
+        "arming leaves the fault": (", self.fault.eq(InterlockFault.NONE)]", "]"),
+        "reset instead of rest": ("name=name, reset_less=True", "name=name, reset_less=False"),
+        "shape may change in a train": ("self.fresh | ~self.resting):", "1):"),
+        "a stuck arm arms again": ("arms = self.arm & ~self.arm_before", "arms = self.arm"),
+        "a stuck heartbeat is a host": (
+            "self.heartbeat & ~self.heartbeat_before)",
+            "self.heartbeat)",
+        ),
+        "armed at power-up": ('"armed": Out(1)', '"armed": Out(1, init=1)'),
+        "enable by request only": ("(either | self.enable_request)", "self.enable_request"),
+        "rest counted from the cathodic phase": (
+            "self._silence.run(m, delivers)",
+            "self._silence.run(m, passes & cathodic)",
+        ),
+        "each pulse a train": (
+            "self._train.run(m, delivers & ~self.resting, 1)",
+            "self._train.run(m, begins, 1)",
+        ),
+    },
+    interlock,
+)
+STIMULATION = applying(
+    {
+        "emergency stop not wired": (SMALL, '"heartbeat", "emergency_stop", ', '"heartbeat", '),
+        "amplifier not wired": (SMALL, '"amplifier_fault", "tick"):', '"tick"):'),
+        "a train goes on after arming": (SMALL, "(~self.armed & ~idle) | (ends", "(ends"),
+        "a train begins where one was cut short": (
+            SMALL,
+            "segment.eq(_Segment.IDLE), coming.eq(_Segment.CATHODIC)",
+            "segment.eq(_Segment.IDLE)",
+        ),
+        "not blanked to the pulse's end": (
+            BARE,
+            "pulse.eq(by_pulse & self.enable & was_pulsing)",
+            "pulse.eq(by_pulse & self.enable & pulsing)",
+        ),
+        "no trigger": (SMALL, "able.eq(self.trigger & ", "able.eq("),
+    },
+    stimulation,
+)
 """What a write does is beyond such a search: tests/test_stimulation_registers.py breaks the registers."""
 
 

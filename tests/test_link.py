@@ -29,7 +29,7 @@ from microzone.sim.failure import BenchFailure
 from microzone.sim.fuzz import link as link_fuzz
 from microzone.sim.fuzz.link import fuzz_link, garbage
 from microzone.sim.fuzz.link_model import LinkModel, Registers
-from support import changed
+from support import applying, changed
 
 RECORD = {"kind": RecordKind.STEP, "index": 63, "flags": 9, "step": 0x7D7E, "data": 0x7E000001}
 
@@ -261,7 +261,7 @@ def test_garbage_without_waiting_for_replies(seed: int) -> None:
     assert result.good > 1000 and result.bad > result.good
 
 
-LINK = {
+LINK = applying({
     "no check sequence": ("(fcs == FCS_GOOD) & ", ""),
     "errors of the line pass": ("with m.If(self.rx_error | (self.rx.valid", "with m.If((self.rx.valid"),
     "too long frames pass": ("(self.hold | (~escape & ~room))", "self.hold"),
@@ -279,7 +279,7 @@ LINK = {
     "misaligned accesses": ("bus.valid.eq(request.aligned)", "bus.valid.eq(1)"),
     "a record within a reply": ("self.records.valid & ~reply.waits & ~reply.busy", "self.records.valid & ~reply.waits"),
     "flags are not escaped": ("special = (octet == FLAG) | (octet == ESCAPE)", "special = octet == ESCAPE"),
-}  # fmt: skip
+}, link)  # fmt: skip
 
 
 @pytest.mark.parametrize(

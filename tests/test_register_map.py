@@ -25,7 +25,7 @@ from register_host import (
     PLAIN,
     WITH_ALL,
 )
-from support import changed
+from support import applying, changed
 
 # --- the map ----------------------------------------------------------------------------------
 
@@ -100,12 +100,12 @@ def test_words_that_no_register_holds_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
-    [
+    applying([
         ('"late": sequence.late,\n', "", r"control\.STATUS has the fields .*'late'.*driven"),
         ('"TELEMETRY_LOST": self.lost,\n', "", r"control\.TELEMETRY_LOST .*driven are \[\]"),
         ('"SHADOW": {"waiting"', '"LIGHT": {"x": sequence.late}, "SHADOW": {"waiting"', "has no LIGHT"),
         ('"commit": sequence.commit,\n', "", r"control\.COMMAND"),
-    ],
+    ], register_file),
 )  # fmt: skip
 def test_a_register_that_nothing_drives_is_an_error(old: str, new: str, message: str) -> None:
     other = changed(register_file, old, new)

@@ -33,7 +33,7 @@ from register_host import (
     key,
     parameters,
 )
-from support import changed
+from support import applying, changed
 
 # --- one access after the other ---------------------------------------------------------------
 
@@ -576,7 +576,7 @@ def test_any_sequence_gives_what_the_reference_gives(seed: int, operations: list
 
 # --- broken on purpose ------------------------------------------------------------------------
 
-MUTANTS: dict[str, tuple[str, str, Callable[[], None]]] = {
+MUTANTS: dict[str, tuple[str, str, Callable[[], None]]] = applying({
     "a parameter is written at once": (
         "with m.If(closed & (due | self.tick | ~self.stepping)):",
         "with m.If(closed):",
@@ -648,7 +648,7 @@ MUTANTS: dict[str, tuple[str, str, Callable[[], None]]] = {
         "with m.If(closed & ~self.tick):",
         lambda: test_all_words_of_a_commit_count_from_the_same_step_on(1),
     ),
-}  # fmt: skip
+}, register_file)  # fmt: skip
 
 
 def counting() -> None:
@@ -657,44 +657,47 @@ def counting() -> None:
             test_nothing_is_counted_twice_or_not_at_all(seed, reads)
 
 
-ROW_MUTANTS: dict[str, tuple[str, str, Callable[[], None]]] = {
-    "a counter is read while it is written": (
-        "self.settled.eq(~left & ~writing)",
-        "self.settled.eq(~left)",
-        counting,
-    ),
-    "the row of a counter is taken for another": (
-        "self.settled.eq(~left & ~writing)",
-        "self.settled.eq(~writing)",
-        counting,
-    ),
-    "a burst is counted once": (
-        "gathered.eq(chosen[-1] & ~clearing)",
-        "gathered.eq(0)",
-        counting,
-    ),
-    "a record lost in the cycle of the count is forgotten": (
-        "Mux(gathered, 0, burst) + self.strobes[-1]",
-        "Mux(gathered, 0, burst + self.strobes[-1])",
-        counting,
-    ),
-    "the longest wait of a burst is too long": ("_BURST_BITS = 5", "_BURST_BITS = 4", counting),
-    "responses wait for all others": (
-        "in reversed(list(enumerate(self._counters))):",
-        "in list(enumerate(self._counters)):",
-        counting,
-    ),
-    "a row is read before it is written": (
-        "writing.eq(left & ~writing)",
-        "writing.eq(left)",
-        counting,
-    ),
-    "counters are not cleared": (
-        "clearing, writing, gathered = Signal(init=1)",
-        "clearing, writing, gathered = Signal()",
-        lambda: test_a_reset_in_mid_work_leaves_nothing_behind(0),
-    ),
-}
+ROW_MUTANTS: dict[str, tuple[str, str, Callable[[], None]]] = applying(
+    {
+        "a counter is read while it is written": (
+            "self.settled.eq(~left & ~writing)",
+            "self.settled.eq(~left)",
+            counting,
+        ),
+        "the row of a counter is taken for another": (
+            "self.settled.eq(~left & ~writing)",
+            "self.settled.eq(~writing)",
+            counting,
+        ),
+        "a burst is counted once": (
+            "gathered.eq(chosen[-1] & ~clearing)",
+            "gathered.eq(0)",
+            counting,
+        ),
+        "a record lost in the cycle of the count is forgotten": (
+            "Mux(gathered, 0, burst) + self.strobes[-1]",
+            "Mux(gathered, 0, burst + self.strobes[-1])",
+            counting,
+        ),
+        "the longest wait of a burst is too long": ("_BURST_BITS = 5", "_BURST_BITS = 4", counting),
+        "responses wait for all others": (
+            "in reversed(list(enumerate(self._counters))):",
+            "in list(enumerate(self._counters)):",
+            counting,
+        ),
+        "a row is read before it is written": (
+            "writing.eq(left & ~writing)",
+            "writing.eq(left)",
+            counting,
+        ),
+        "counters are not cleared": (
+            "clearing, writing, gathered = Signal(init=1)",
+            "clearing, writing, gathered = Signal()",
+            lambda: test_a_reset_in_mid_work_leaves_nothing_behind(0),
+        ),
+    },
+    register_rows,
+)
 
 
 @pytest.mark.parametrize("name", ROW_MUTANTS)

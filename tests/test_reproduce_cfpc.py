@@ -20,7 +20,7 @@ from microzone.tools.reproduce import cfpc as module
 from microzone.tools.reproduce.cfpc import cfpc_3, cfpc_4
 from microzone.tools.reproduce.setting import Setting
 from microzone.tools.reproduce.statements import Limits, Reproduction, plain
-from support import changed
+from support import applying, changed
 
 CHIP = ChipConfig.make()
 CONFIG = CfpcConfig.make()
@@ -205,12 +205,19 @@ def test_another_rule_on_line_does_not_pass_for_it(name: str, failing: set[str])
 
 @pytest.mark.parametrize(
     ("old", "new", "start"),
-    [
-        ("problem.learn(config.traces, rate", "problem.learn(config.traces, rate / 4", "By trial 7 FM-ET"),
-        ('near["WH+50 ms"] / near["FM-ET"]', 'near["FM-ET"] / near["WH+50 ms"]', "but not as fast"),
-        ('_first(curves["WH"][1:] > 1)', '_first(curves["WH"][1:] > 9)', "WH worsens rapidly"),
-        ('curves["WH+70 ms"][-1]', 'curves["WH+70 ms"][6]', "WH+70 ms performs"),
-    ],
+    applying(
+        [
+            (
+                "problem.learn(config.traces, rate",
+                "problem.learn(config.traces, rate / 4",
+                "By trial 7 FM-ET",
+            ),
+            ('near["WH+50 ms"] / near["FM-ET"]', 'near["FM-ET"] / near["WH+50 ms"]', "but not as fast"),
+            ('_first(curves["WH"][1:] > 1)', '_first(curves["WH"][1:] > 9)', "WH worsens rapidly"),
+            ('curves["WH+70 ms"][-1]', 'curves["WH+70 ms"][6]', "WH+70 ms performs"),
+        ],
+        module,
+    ),
 )
 def test_a_broken_figure_is_noticed(old: str, new: str, start: str) -> None:
     failed = [one.text for one in changed(module, old, new).cfpc_4(Setting(CHIP)).statements if not one.holds]

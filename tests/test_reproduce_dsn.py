@@ -25,7 +25,7 @@ from microzone.tools.reproduce.statements import Reproduction, plain
 from rich.console import Console
 from scipy.integrate import quad
 from scipy.stats import kstest
-from support import changed
+from support import applying, changed
 
 CHIP = ChipConfig.make()
 LINEAR = (
@@ -163,12 +163,15 @@ def test_a_network_of_both_modes_must_have_the_entropy_of_both(
 
 @pytest.mark.parametrize(
     ("old", "new", "start"),
-    [
-        ("- math.log(2) - sum(", "- sum(", "The flow's density"),
-        ("(_DRAWS, setting.seed):", "(_DRAWS, 1):\n                statistics += 0.1", "They have its η"),
-        ("share / within[0], (1 - share)", "1 / within[0], 1", "Each parameter"),
-        ("errors.max()", "10 * errors.max()", "They have its η"),
-    ],
+    applying(
+        [
+            ("- math.log(2) - sum(", "- sum(", "The flow's density"),
+            ("(_DRAWS, setting.seed):", "(_DRAWS, 1):\n                statistics += 0.1", "They have its η"),
+            ("share / within[0], (1 - share)", "1 / within[0], 1", "Each parameter"),
+            ("errors.max()", "10 * errors.max()", "They have its η"),
+        ],
+        module,
+    ),
 )
 def test_a_broken_figure_is_noticed(
     old: str, new: str, start: str, reweighted: Drawn, monkeypatch: pytest.MonkeyPatch

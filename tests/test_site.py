@@ -25,7 +25,7 @@ from microzone.golden_model import ChipConfig
 from microzone.golden_model.recalibration import Status
 from microzone.sim import blocks as bench_module
 from microzone.tools.cli import main as cli
-from support import changed
+from support import applying, changed
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -259,6 +259,11 @@ def tutorial_commands() -> list[Command]:
 
 
 COMMANDS = tutorial_commands()
+(DIFF,) = (block.text for block in BLOCKS if block.language == "diff")
+(TUTORIAL_CHANGE,) = applying(
+    [tuple("".join(line[1:] + "\n" for line in DIFF.splitlines() if line.startswith(sign)) for sign in "-+")],
+    microcircuit,
+)
 
 
 def test_the_python_of_the_tutorial_prints_what_it_says() -> None:
@@ -321,11 +326,7 @@ def test_the_bench_of_the_tutorial_passes(microzone: Microzone) -> None:
 def test_the_broken_gateware_of_the_tutorial_is_found(
     microzone: Microzone, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
-    (diff,) = (block.text for block in BLOCKS if block.language == "diff")
-    old, new = (
-        "".join(line[1:] + "\n" for line in diff.splitlines() if line.startswith(sign)) for sign in "-+"
-    )
-    core = changed(microcircuit, old, new).Microcircuit
+    core = changed(microcircuit, *TUTORIAL_CHANGE).Microcircuit
 
     def broken_verilog(config: ChipConfig, channels: int) -> str:
         return to_verilog(core(config, channels), "microcircuit")

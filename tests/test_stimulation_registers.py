@@ -31,7 +31,7 @@ from microzone.gateware.stimulation.registers import (
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.config import BlankingMode, PulseShape
 from microzone.golden_model.stimulation import StimulationTiming, Stimulator, TrainSettings
-from support import changed
+from support import applying, changed
 from test_stimulation_program import CONFIGS, SMALL, WIDE, around, slow_but_first, verdict
 
 
@@ -292,16 +292,19 @@ def test_a_refused_write_changes_nothing(word: int) -> None:
     driven.run(bench)
 
 
-REGISTERS = {
-    "nothing is refused": ("with m.If(doing.refuse & carry):", "with m.If(0):"),
-    "refused once, refused for ever": (", now.sound.eq(1)]", "]"),
-    "no inversion": ("^ doing.invert.replicate(bits)", "^ 0"),
-    "a round too many": ("repeats = (now.rounds != 1)", "repeats = (now.rounds != 0)"),
-    "applied in a train": ("self.applied.eq(now.ripe & ~self.hold)", "self.applied.eq(now.ripe)"),
-    "not copied": ("used.eq(written),", "used.eq(used),"),
-    "not copied after a reset": ("init=START_OF_COPY", "init=START_OF_COPY + 10"),
-    "not judged anew": ("m.d.sync += [now.at.eq(0), ", "m.d.sync += ["),
-}
+REGISTERS = applying(
+    {
+        "nothing is refused": ("with m.If(doing.refuse & carry):", "with m.If(0):"),
+        "refused once, refused for ever": (", now.sound.eq(1)]", "]"),
+        "no inversion": ("^ doing.invert.replicate(bits)", "^ 0"),
+        "a round too many": ("repeats = (now.rounds != 1)", "repeats = (now.rounds != 0)"),
+        "applied in a train": ("self.applied.eq(now.ripe & ~self.hold)", "self.applied.eq(now.ripe)"),
+        "not copied": ("used.eq(written),", "used.eq(used),"),
+        "not copied after a reset": ("init=START_OF_COPY", "init=START_OF_COPY + 10"),
+        "not judged anew": ("m.d.sync += [now.at.eq(0), ", "m.d.sync += ["),
+    },
+    stimulation_registers,
+)
 
 
 @pytest.mark.parametrize("name", slow_but_first(REGISTERS))

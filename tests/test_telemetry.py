@@ -15,7 +15,7 @@ from microzone.gateware.stimulation.interlock import InterlockFault
 from microzone.golden_model import ChipConfig
 from microzone.golden_model.calibration.default import calibrated_config
 from microzone.golden_model.config import ConfigError
-from support import changed
+from support import applying, changed
 
 Told = tuple[int, int, int, int]
 """Index, flags, steps and data of a record."""
@@ -168,7 +168,7 @@ def test_what_is_masked_is_not_told() -> None:
     assert all(flags & 7 for _, flags, _, _ in got[RecordKind.STEP])
 
 
-MUTATIONS = {
+MUTATIONS = applying({
     "a commit lets nothing wait": ("free: Value = ~commit.valid", "free: Value = Const(1)"),
     "waiting for ever": ("m.d.sync += pending.eq(0)", "pass"),
     "blanking told again": ("first & (commit.blanked != blanked)", "first & commit.blanked"),
@@ -177,7 +177,7 @@ MUTATIONS = {
     "frames are not begun anew": ("m.d.sync += frame.eq(0)", "pass"),
     "changes of w unmasked": ("commit.plasticity_trace & self.mask.bit_select(W_CHANGES, 1)", "commit.plasticity_trace"),
     "no fault of the amplifier": ("faults = Cat(faults, self.amplifier_fault)", "faults = Cat(faults, Const(0, 3))"),
-}  # fmt: skip
+}, telemetry)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", MUTATIONS)

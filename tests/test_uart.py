@@ -12,7 +12,7 @@ import pytest
 from amaranth.sim import Simulator
 from microzone.gateware.link import uart
 from microzone.gateware.link.uart import Uart
-from support import changed
+from support import applying, changed
 
 RATES = [(clock, baud) for clock in (12e6, 25e6, 48e6) for baud in (1e6, 2e6, 3e6)]
 
@@ -127,7 +127,7 @@ def test_a_baud_rate_that_cannot_be_made_is_refused(clock_hz: float, baud: float
         Uart(clock_hz=clock_hz, baud=baud)
 
 
-UART = {
+UART = applying({
     "bits looked at where they begin": ("(1 << self.phase_bits - 1) + self.increment // 2", "(1 << self.phase_bits) - self.increment"),
     "any stop bit": ("with m.Elif(turns & line):", "with m.Elif(turns):"),
     "a break is many errors": ('m.next = "BREAK"', 'm.next = "IDLE"'),
@@ -135,7 +135,7 @@ UART = {
     "bits in reverse": ("found.eq(Cat(found[1:], line))", "found.eq(Cat(line, found))"),
     "no stop bit": ("with m.If(left == 0):", "with m.If(left == 1):"),
     "silent loss": ("self.error.eq(received.valid & ~received.ready)", "self.error.eq(0)"),
-}  # fmt: skip
+}, uart)  # fmt: skip
 
 
 @pytest.mark.parametrize("name", UART)
