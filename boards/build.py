@@ -6,9 +6,10 @@ import hashlib
 import json
 import struct
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ..gateware.scratch import Scratch
 from ..gateware.toolchain import ToolError, find_tool, run_tool
@@ -90,6 +91,7 @@ def build_bitstream(
     seeds: Sequence[int] = SEEDS,
     baud: int | None = None,
     keep_netlist: bool = False,
+    about: Mapping[str, Any] | None = None,
     progress: Tell = lambda line: None,
 ) -> BuildReport:
     """Make the bitstream of a board; ``out`` gets it, ``config.toml`` and ``report.json``, or nothing.
@@ -107,6 +109,8 @@ def build_bitstream(
         Of the UART; else the board's.
     keep_netlist : bool
         ``out`` gets the netlist too, in both forms.
+    about : mapping, optional
+        Entries that ``report.json`` gets besides: what the build cannot know, as who asked for it.
     progress : callable
         Is told in a line what is being done.
 
@@ -181,7 +185,7 @@ def build_bitstream(
     written = {
         report.bitstream: bitstream,
         "config.toml": config.to_toml().encode(),
-        "report.json": (json.dumps(asdict(report), indent=2) + "\n").encode(),
+        "report.json": (json.dumps(asdict(report) | dict(about or {}), indent=2) + "\n").encode(),
     }
     if keep_netlist:
         written |= {f"{board.name}{design.suffix}.{kind}": content for kind, content in netlist.items()}

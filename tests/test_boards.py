@@ -456,6 +456,7 @@ def test_the_first_seed_that_meets_the_clock_is_taken(
     assert report["tools"] == {"yosys": "0.99", "nextpnr-ice40": "0.99"}
     kept = json.loads((tmp_path / "out" / "report.json").read_text())
     assert {**kept, "seeds_mhz": report["seeds_mhz"], "out": report["out"]} == report
+    assert kept["origin"].keys() == {"version", "sources", "command", "date"}
     config = ChipConfig.load(tmp_path / "out" / "config.toml")
     assert config == ICEBREAKER.config() and config.digest == report["config_digest"]
 

@@ -57,6 +57,7 @@ def test_a_recording_is_what_the_microcircuits_were_told_and_answered(
     given = session_of(base, 1200)
     report = record_session(connect(FakeDevice(base, session=given)), base, tmp_path, n_steps=1000)
     assert report["complete"] and report["problems"] == [] and report["n_steps"] == 1000
+    assert report["origin"].keys() == {"version", "sources", "command", "date"}
     assert report["cr"] > 3 and json.loads((tmp_path / "report.json").read_text()) == report
     for circuit in range(len(base.electrodes.pn)):
         events, result = replayed(tmp_path, f"-{circuit}" if circuit else "")

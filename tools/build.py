@@ -16,6 +16,7 @@ from ..boards.designs import DESIGNS, Configuration, design_of
 from ..boards.flash import find_programmer, flash
 from ..golden_model.config import ConfigError
 from .build_check import BuiltNetlist, check_checkable, check_netlist
+from .report.origin import origin
 from .report.output import make_folder, working
 
 __all__ = ["build_command", "files_of", "folder_of"]
@@ -115,10 +116,11 @@ def build_command(
             if not status.is_terminal:
                 status.print(f"{board.name}: {line}", highlight=False)
 
+        about = {"origin": origin()}
         report = build_bitstream(
-            board, config, out, seeds=seeds, baud=baud, keep_netlist=checks, progress=tell
+            board, config, out, seeds=seeds, baud=baud, keep_netlist=checks, about=about, progress=tell
         )
-        facts = asdict(report) | {"out": str(out / report.bitstream)}
+        facts = asdict(report) | about | {"out": str(out / report.bitstream)}
         if checks:
             facts["checked"] = check_netlist(BuiltNetlist.load(out), progress=tell)
         if flashes:

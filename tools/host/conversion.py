@@ -22,6 +22,7 @@ from ...golden_model.files import FileError, atomic_write
 from ...golden_model.fixed import QFormat, to_real
 from ...golden_model.microcircuit import MicrocircuitFixed
 from ..models import Course, course_numbers
+from ..report.origin import origin
 from ..report.output import make_folder, write_json
 from .archive import Pieces, write_archive
 from .contents import Contents, Rows
@@ -278,6 +279,6 @@ def _write(contents: Contents, folder: Path) -> dict[str, Any]:
         },
     )
     report["link"] = contents.link
-    report |= {"problems": problems.lines, "complete": not problems.lines}
+    report |= {"problems": problems.lines, "complete": not problems.lines, "origin": origin()}
     write_json(folder / "report.json", report)
     return report
