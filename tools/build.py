@@ -104,7 +104,7 @@ def build_command(
         status.print(f"note: {line}", highlight=False, markup=False)
     chosen.check(board, config)
     if checks:
-        check_checkable(board, config)
+        check_checkable(config)
     if flashes:
         find_programmer(board)  # before minutes of work
     out = out or folder_of(name, chosen.name)

@@ -1,14 +1,15 @@
 """Gateware after synthesis: the netlist of a component with models of the cells that it is made of.
 
 It is synthesised as bitstreams are (``boards/family.py``). The cell models are those of Yosys. Where it has
-none, for block RAM and multipliers of the ECP5, ``ecp5_cells.sv`` takes their place. A block RAM's answer to
-a read of the word that is written in the same cycle is inverted, in every bit written: whatever hardware
-answers there, no block may use it.
+none, for block RAM, multipliers and power-on reset of the ECP5, ``ecp5_cells.sv`` and ``ecp5_reset.sv`` take
+their place. A block RAM's answer to a read of the word that is written in the same cycle is inverted, in
+every bit written: whatever hardware answers there, no block may use it.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Literal, get_args
@@ -37,6 +38,16 @@ _ICE40_CHANGES = (
     ),
 )
 """In Yosys' models of the iCE40: which cell does what, how, and how it shall."""
+_ECP5_BOARD_CHANGES = (
+    (
+        "TRELLIS_FF starts",
+        "initial Q = srval;",
+        'initial Q = srval;\n\twire held = GSR != "DISABLED" && !ecp5_reset::released;',
+    ),
+    ("TRELLIS_FF is reset", "if (muxlsr)\n", "if (muxlsr || held)\n"),
+    ("TRELLIS_IO is on", "if (T === 1'bz) T_pd = 1'b0; else T_pd = T;", "T_pd = T;"),  # as SB_IO above
+)
+"""The same of the ECP5, where the netlist is a board's: it has pads, and the cell of the power-on reset."""
 
 
 def netlist_verilog(rtlil: str, name: str, family: FamilyName) -> str:
@@ -68,16 +79,27 @@ def with_cells(netlist: str, family: FamilyName) -> str:
     if family == "ice40":
         # Icarus refuses inputs with defaults; Yosys connects what it uses.
         cells = "`define NO_ICE40_DEFAULT_ASSIGNMENTS\n" + cells
-        for what, theirs, ours in _ICE40_CHANGES:
-            if theirs not in cells:
-                raise ToolError(f"cell models {models}: {what} otherwise than {theirs}")
-            cells = cells.replace(theirs, ours)
+        cells = _changed(cells, _ICE40_CHANGES, models)
     else:
         cells = re.sub(r"module DP16KD\(.*?endmodule", "", cells, flags=re.DOTALL)  # ports without insides
         cells += files(__package__).joinpath("ecp5_cells.sv").read_text(encoding="utf-8")
+        if re.search(r"\bSGSR\b", netlist):
+            reset = files(__package__).joinpath("ecp5_reset.sv").read_text(encoding="utf-8")
+            cells = reset + _changed(cells, _ECP5_BOARD_CHANGES, models)
+            # A pad is of either direction, and Verilator asks the same of the port that it is at.
+            netlist = re.sub(r"^  input (.*__io;)$", r"  inout \1", netlist, flags=re.MULTILINE)
     # The time scale is that of what the netlist stands in: these models have no delays.
     cells = re.sub(r"`timescale.*", "", cells)
     return _used(cells, netlist) + netlist
+
+
+def _changed(cells: str, changes: Sequence[tuple[str, str, str]], models: Path) -> str:
+    """The cell models with each of the changes; ToolError if one does not apply."""
+    for what, theirs, ours in changes:
+        if theirs not in cells:
+            raise ToolError(f"cell models {models}: {what} otherwise than {theirs.strip()}")
+        cells = cells.replace(theirs, ours)
+    return cells
 
 
 def _used(cells: str, netlist: str) -> str:

@@ -52,7 +52,7 @@ def build(
         int | None, typer.Option(min=9600, max=MOST_BAUD, help="Bits a second of the UART; else the board's.")
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Keep the netlist, and run a session over its pins (iCE40).")
+        bool, typer.Option("--check", help="Keep the netlist, and run a session over its pins.")
     ] = False,
     flash: Annotated[bool, typer.Option("--flash", help="Write the bitstream to the board too.")] = False,
     overwrite: OverwriteOption = False,
