@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import stream
@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..component import Component
 
-__all__ = ["Uart"]
+__all__ = ["BitRate", "Uart"]
 
 _DATA_BITS = 8
 _LEAST_CYCLES = 4
@@ -19,6 +19,42 @@ _LEAST_CYCLES = 4
 _MOST_BITS = 16
 _EXACT, _TOLERATED = 0.0025, 0.02
 """Relative error of the baud rate: with less no more bits are spent on it; more is refused."""
+
+
+class BitRate(NamedTuple):
+    """A baud rate as a clock makes it.
+
+    Attributes
+    ----------
+    phase_bits, increment : int
+        Width of the phase, and what a clock cycle adds.
+    baud : float
+        Bits a second as made.
+    """
+
+    phase_bits: int
+    increment: int
+    baud: float
+
+    @classmethod
+    def nearest(cls, *, clock_hz: float, baud: float) -> BitRate:
+        """The narrowest that is exact enough, else the most exact; ValueError as of :class:`Uart`."""
+        if not 0 < _LEAST_CYCLES * baud <= clock_hz:
+            raise ValueError(
+                f"{baud:g} baud: limit is {clock_hz / _LEAST_CYCLES:g} at a clock of {clock_hz:g} Hz"
+            )
+        for bits in range(2, _MOST_BITS + 1):
+            increment = round(baud / clock_hz * (1 << bits))
+            made = cls(bits, increment, clock_hz * increment / (1 << bits))
+            error = abs(made.baud / baud - 1)
+            if error <= _EXACT:
+                break
+        if error > _TOLERATED:
+            raise ValueError(
+                f"{baud:g} baud: {made.baud:g} is nearest at a clock of {clock_hz:g} Hz, "
+                f"limit is {_TOLERATED:.0%} off"
+            )
+        return made
 
 
 class Uart(Component):
@@ -67,22 +103,7 @@ class Uart(Component):
     send: stream.Interface
 
     def __init__(self, *, clock_hz: float, baud: float) -> None:
-        if not 0 < _LEAST_CYCLES * baud <= clock_hz:
-            raise ValueError(
-                f"{baud:g} baud: limit is {clock_hz / _LEAST_CYCLES:g} at a clock of {clock_hz:g} Hz"
-            )
-        share = baud / clock_hz
-        for bits in range(2, _MOST_BITS + 1):
-            self.phase_bits, self.increment = bits, round(share * (1 << bits))
-            self.baud = clock_hz * self.increment / (1 << bits)
-            error = abs(self.baud / baud - 1)
-            if error <= _EXACT:
-                break
-        if error > _TOLERATED:
-            raise ValueError(
-                f"{baud:g} baud: {self.baud:g} is nearest at a clock of {clock_hz:g} Hz, "
-                f"limit is {_TOLERATED:.0%} off"
-            )
+        self.phase_bits, self.increment, self.baud = BitRate.nearest(clock_hz=clock_hz, baud=baud)
         super().__init__(
             {
                 "rx": In(1, init=1),  # type: ignore[call-arg]  # the stubs call it reset

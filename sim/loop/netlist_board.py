@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from ...boards.board import Board
 from ...boards.pins import LAMPS, SPI_LINES, STIMULATOR_LINES
-from ...gateware.link.uart import Uart
+from ...gateware.link.uart import BitRate
 from ...golden_model.chip import ChipTiming
 from ...golden_model.config import ChipConfig
 from ..build.kept_verilog import CHECKED, sim_sources
@@ -64,7 +64,7 @@ class NetlistBoard(SimulatedBoard):
     ) -> None:
         self._board, self._netlist = board, netlist
         self.pulses: list[npt.NDArray[np.int64]] = []
-        made = Uart(clock_hz=config.time.clock_hz, baud=baud or board.baud)
+        made = BitRate.nearest(clock_hz=config.time.clock_hz, baud=baud or board.baud)
         super().__init__(config, electrodes, n_frames=n_frames, baud=made.baud)
 
     def _design(self, byte_cycles: int) -> Design:
