@@ -31,7 +31,7 @@ test: lint ## lint, types and all tests but the slow ones, in minutes
 test-all: lint ## the slow tests too: more synthesis, every core broken on purpose
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
-formal: setup ## all proofs: interlocks, microcircuit, link and its queue
+formal: setup ## proofs of interlocks, link and its queue; a bounded search of the microcircuit
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m formal
 
 # The folders as the one package that they are when installed: what reads files, not imports, finds them there.

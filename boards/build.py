@@ -182,13 +182,11 @@ def build_bitstream(
         netlist={kind: _sha256(content) for kind, content in netlist.items()},
         tools=tools,
     )
-    written = {
-        report.bitstream: bitstream,
-        "config.toml": config.to_toml().encode(),
-        "report.json": (json.dumps(asdict(report) | dict(about or {}), indent=2) + "\n").encode(),
-    }
+    written = {report.bitstream: bitstream, "config.toml": config.to_toml().encode()}
     if keep_netlist:
         written |= {f"{board.name}{design.suffix}.{kind}": content for kind, content in netlist.items()}
+    # The report comes last: it is true of the others, or an older one, which has other checksums.
+    written["report.json"] = (json.dumps(asdict(report) | dict(about or {}), indent=2) + "\n").encode()
     for file_name, content in written.items():
         with atomic_write(out / file_name) as file:
             file.write(content)

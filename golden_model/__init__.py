@@ -1,4 +1,4 @@
-"""What the chip computes, in floating point and in fixed point. Needs numpy and numba, no hardware tools.
+"""What the chip computes, in floating point and in fixed point. Needs no hardware tools.
 
 The names it exports are in ``__init__.pyi``; those of CFPC and inference in their own packages.
 """

@@ -394,7 +394,7 @@ def test_real_recording_through_amplifier_spi_and_gateware(recording: Path) -> N
 @pytest.mark.slow
 def test_sixty_paired_trials_teach_the_gateware_a_well_timed_response() -> None:
     config = make()
-    paired = Protocol(trials=(Trial.PAIRED,) * 60, iti_s=(5.0, 7.0))
+    paired = Protocol(trials=(Trial.PAIRED,) * 60, iti_s=(1.0, 1.2))
     records = {
         model: run_closed_loop(model, config, Preparation(config, paired, 1), 1) for model in ("fixed", "rtl")
     }

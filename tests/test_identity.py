@@ -15,7 +15,7 @@ import register_host
 from amaranth.sim import Simulator
 from fake_device import CONFIG, FakeDevice, connect
 from microzone.boards import designs, icebreaker
-from microzone.boards.board import BOARDS
+from microzone.boards.board import BOARDS, Board
 from microzone.boards.build import BuildReport
 from microzone.boards.flow import Use
 from microzone.boards.identity import board_identities, board_identity, sources_of
@@ -334,6 +334,20 @@ def test_identify_says_whether_it_is_what_this_installation_builds(
     on_port(FakeDevice(CONFIG))
     facts = json.loads(microzone(*arguments, "--json").out)
     assert (facts["identity"], facts["builds"], facts["is_built_here"]) == (SAID, builds, is_built_here)
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=lambda board: board.name)
+def test_a_chip_of_a_board_by_itself_needs_no_config(
+    board: Board,
+    on_port: Callable[[FakeDevice], None],
+    microzone: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The digest that it says is that of the board's own configuration."""
+    monkeypatch.setattr("microzone.boards.identity.board_identities", lambda config, baud: {})
+    on_port(FakeDevice(board.config()))
+    facts = json.loads(microzone("host", "identify", "--port", "x", "--json").out)
+    assert facts["config_is_known"] and facts["digest"] == board.config().digest
 
 
 def test_another_configuration_is_compared_with_nothing(

@@ -13,6 +13,7 @@ from microzone.boards.table import RESOURCES
 __all__ = [
     "BOARD_TABLES",
     "boards_table",
+    "cfpc_on_icebreaker",
     "cfpc_resources_table",
     "pins_table",
     "resources_table",
@@ -34,6 +35,8 @@ _MEANING = {
     "rx": "from the host",
     "tx": "to the host",
 }
+
+_KINDS = (("logic cells", "logic_cells"), ("DSPs", "dsps"), ("block RAMs", "rams"))
 
 
 def boards_table() -> str:
@@ -71,9 +74,8 @@ def resources_table() -> str:
 def what_is_left() -> str:
     """How full the smallest FPGA is with the complete chip, of each kind of cell: the fullest is a limit."""
     built = json.loads(RESOURCES.read_text(encoding="utf-8"))["chip"]["icebreaker"]["complete"]
-    kinds = (("logic cells", "logic_cells"), ("DSPs", "dsps"), ("block RAMs", "rams"))
-    used = [f"{_share(*built[kind])} of its {name}" for name, kind in kinds]
-    first = max(kinds, key=lambda kind: built[kind[1]][0] / built[kind[1]][1])[0]
+    used = [f"{_share(*built[kind])} of its {name}" for name, kind in _KINDS]
+    first = max(_KINDS, key=lambda kind: built[kind[1]][0] / built[kind[1]][1])[0]
     return (
         f"On the smallest board ({BOARDS['icebreaker'].title}) it takes {', '.join(used[:-1])}, and "
         f"{used[-1]}.\nThe {first} are the limit, whatever else is free: a block that needs more of them has "
@@ -85,6 +87,16 @@ def what_is_left() -> str:
 def cfpc_resources_table() -> str:
     """What the CFPC filter takes, as built last."""
     return _resources("cfpc", {"bases": None, "synapses": "{bases}", "cycles a step": "{cycles_per_step}"})
+
+
+def cfpc_on_icebreaker() -> str:
+    """What it takes on the smallest FPGA."""
+    built = json.loads(RESOURCES.read_text(encoding="utf-8"))["cfpc"]["icebreaker"]["shifted"]
+    used = [f"{_share(*built[kind])} of the {name}" for name, kind in _KINDS]
+    return (
+        f"On the iCEBreaker it takes {used[0]}, {used[1]} and {used[2]}; a step takes "
+        f"{built['cycles_per_step']} clock cycles.\n"
+    )
 
 
 def _resources(design: str, columns: dict[str, str | None]) -> str:
@@ -126,6 +138,7 @@ BOARD_TABLES: Mapping[str, Callable[[], str]] = {
     "resources": resources_table,
     "what-is-left": what_is_left,
     "cfpc-resources": cfpc_resources_table,
+    "cfpc-on-icebreaker": cfpc_on_icebreaker,
     **{f"pins-{name}": partial(pins_table, board) for name, board in _wired().items()},
 }
 """What a marker can name."""

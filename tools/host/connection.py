@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
+from ...boards.board import BOARDS
 from ...golden_model.config import ChipConfig, ConfigError
 from ...golden_model.experiment.preparation import Preparation
 from ..models import paired_then_alone
@@ -31,7 +32,7 @@ class Connection:
     simulated : bool
         Its gateware in Verilator, in place of a port.
     config : Path or None
-        The TOML that came with its bitstream; else the default configuration.
+        The TOML that came with its bitstream; else the default configuration: of the board, as the chip says.
     """
 
     port: str | None = None
@@ -102,14 +103,14 @@ def connected(
     ToolError
         If the simulation cannot be built.
     """
-    config = ChipConfig.load(where.config) if where.config else ChipConfig.make()
+    config = ChipConfig.load(where.config) if where.config else None
     preparation = None
     if where.simulated:
         check_place(where)
         from ...sim.loop.closed_loop import with_slowest_clock
         from ...sim.loop.simulated_board import SimulatedBoard, electrodes_of
 
-        config = with_slowest_clock(config)
+        config = with_slowest_clock(config or ChipConfig.make())
         electrodes, n_frames = None, None
         if trials is not None:
             protocol = paired_then_alone(trials.paired, trials.cs_alone, iti_s=trials.iti_s)
@@ -119,8 +120,16 @@ def connected(
             transport: Transport = SimulatedBoard(config, electrodes, n_frames=n_frames, baud=where.baud)
     else:
         transport = serial_transport(where)
-    host = Host(transport, config)
-    try:
-        yield host, preparation
-    finally:
-        host.close()
+    with closing(transport):
+        host = Host(transport, config or _built_with(transport))
+        try:
+            yield host, preparation
+        finally:
+            host.close()
+
+
+def _built_with(transport: Transport) -> ChipConfig:
+    """The configuration of which a chip has the digest, if it is a board's own; else the default one."""
+    digest = Host(transport).who_is_there()[1]
+    configs = (board.config() for board in BOARDS.values())
+    return next((config for config in configs if config.digest == digest), ChipConfig.make())
