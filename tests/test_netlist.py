@@ -223,7 +223,7 @@ def test_the_core_as_synthesised(family: FamilyName, icarus: Simulator) -> None:
         ("recalibration", "verilator", {}),
         ("recalibration", "icarus", {"channels": 2, "config_name": "narrow"}),
         ("amplifier", "verilator", {"channels": 2, "steps": 100}),
-        ("detection", "verilator", {"channels": 2, "steps": 600}),
+        ("detection", "icarus", {"channels": 2, "steps": 100}),
         ("stimulation", "verilator", {"config_name": "biphasic"}),
         ("stimulation", "icarus", {"config_name": "monophasic", "steps": 500}),
         ("link", "verilator", {}),
@@ -242,16 +242,16 @@ def test_benches_pass_on_the_netlist(
 @pytest.mark.slow
 @families
 def test_a_trial_sequence_on_the_netlist_of_the_chip(family: FamilyName) -> None:
-    """Twenty paired trials in closed loop: everything equal, from detections to the edges of the pulses."""
+    """Eight paired trials in closed loop: everything equal, from detections to the edges of the pulses."""
     config = with_slowest_clock(ChipConfig.make(weight={"initial": 0.28}, recalibration=RECALIBRATED))
-    trials = Protocol(trials=(Trial.PAIRED,) * 20, iti_s=(0.5, 0.6))
+    trials = Protocol(trials=(Trial.PAIRED,) * 8, iti_s=(0.5, 0.6))
     fixed = run_closed_loop("fixed", config, Preparation(config, trials, 3), 3)
     rtl = run_closed_loop("rtl", config, Preparation(config, trials, 3), 3, netlist=family)
     assert fixed.first_difference(rtl) is None
     assert np.count_nonzero(fixed.cr) >= 5 and len(fixed.edges) > 200, (
         "nothing was triggered: this shows nothing"
     )
-    assert fixed.pn.any() and fixed.io.any() and len(fixed.recalibrations) > 2
+    assert fixed.pn.any() and fixed.io.any() and len(fixed.recalibrations) >= 2
 
 
 RECALIBRATED = {
@@ -290,12 +290,10 @@ def readback_tools() -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("readback_tools")
-@pytest.mark.parametrize("name", ["verilator", "icarus"])
-def test_benches_pass_on_a_bitstream_read_back(name: str, request: pytest.FixtureRequest) -> None:
-    """Ports, and every scenario; in Icarus with unknown values."""
-    simulator = request.getfixturevalue("icarus") if name == "icarus" else SIMULATORS[name]
+def test_benches_pass_on_a_bitstream_read_back(icarus: Simulator) -> None:
+    """Ports, and every scenario; with unknown values. (Verilator does so in tests/test_site.py.)"""
     told: list[str] = []
-    BENCHES["microcircuit"].run(simulator, netlist="bitstream", report=told.append)
+    BENCHES["microcircuit"].run(icarus, netlist="bitstream", report=told.append)
     assert told[0].startswith("ports") and len(told) == 4
     assert told[1] == "random: 1500 steps equal in w and every binary signal"
 
@@ -316,9 +314,9 @@ def test_what_is_read_back_are_the_bits(
 
     monkeypatch.setattr(readback_module, "run_tool", broken)
     with pytest.raises(BenchFailure) as failure:
-        REPLAYS.run(icarus, netlist="bitstream", steps=200)
+        BENCHES["microcircuit"].run(icarus, netlist="bitstream", steps=200)
     print(failure.value)
-    assert "again with: microzone sim microcircuit --simulator icarus" in str(failure.value)
+    assert "microzone sim microcircuit --simulator icarus" in str(failure.value)
     assert "--netlist bitstream" in str(failure.value)
 
 
