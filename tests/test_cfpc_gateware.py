@@ -379,12 +379,10 @@ def test_fifty_trials_are_equal_in_every_step() -> None:
 
 @pytest.mark.parametrize(
     "config",
-    [
-        CfpcConfig.make(bases={"shifted": False}),
-        pytest.param(CfpcConfig.blink(), marks=pytest.mark.slow),
-    ],
+    [CfpcConfig.make(bases={"shifted": False}), CfpcConfig.blink()],
     ids=["own inputs", "blink"],
 )
+@pytest.mark.slow
 def test_other_loops_are_equal_in_every_step(config: CfpcConfig) -> None:
     course = assert_loop_is_equal(config, 3)
     assert course.relative[-1] < 0.7

@@ -64,7 +64,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
         },
     },
 }
-LONGER = ("monophasic, 2 s", "not blanked", "band-pass", "two of each")
+LONGER = ("monophasic, 2 s", "not blanked", "band-pass", "two of each", "recalibrated")
 """Each is a build of Verilator's more: left to the slow tests."""
 
 

@@ -159,9 +159,9 @@ def told(wire: Wire, expected: ChipRecord, config: ChipConfig) -> None:
         assert any(status == Status.GOOD for _, _, status, _ in rows)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    "sections",
-    [pytest.param(RECALIBRATED, id="recalibrated"), pytest.param(FOUR, id="two", marks=pytest.mark.slow)],
+    "sections", [pytest.param(RECALIBRATED, id="recalibrated"), pytest.param(FOUR, id="two")]
 )
 def test_telemetry_is_what_the_fixed_chip_does(sections: dict[str, Any]) -> None:
     config = with_slowest_clock(ChipConfig.make(**sections))

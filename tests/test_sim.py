@@ -52,7 +52,8 @@ def cocotb_simulator(request: pytest.FixtureRequest) -> CocotbSimulator:
 
 @pytest.mark.parametrize(
     ("config_name", "channels", "steps"),
-    [("default", 1, 2500), ("undelayed", 2, 1000), ("signed", 3, 1000),
+    [("default", 1, 2500), ("signed", 3, 1000),
+     pytest.param("undelayed", 2, 1000, marks=pytest.mark.slow),
      pytest.param("default", 2, 1500, marks=pytest.mark.slow),
      pytest.param("default", 7, 1000, marks=pytest.mark.slow),
      pytest.param("default", 64, 500, marks=pytest.mark.slow)],
@@ -66,7 +67,8 @@ def test_benches_pass(simulator: Simulator, config_name: str, channels: int, ste
 
 @pytest.mark.parametrize(
     ("config_name", "channels", "steps"),
-    [("adaptive", 1, 6000), ("narrow", 2, 3000),
+    [("adaptive", 1, 6000),
+     pytest.param("narrow", 2, 3000, marks=pytest.mark.slow),
      pytest.param("adaptive", 64, 800, marks=pytest.mark.slow)],
 )  # fmt: skip
 def test_recalibration_benches_pass(
@@ -199,6 +201,9 @@ def test_a_design_that_does_not_compile_names_its_log(simulator: Simulator) -> N
         simulator.build(Design({"microcircuit.sv": "module top(; endmodule"}, "microcircuit"))
 
 
+@pytest.mark.parametrize(
+    "cocotb_simulator", [pytest.param("verilator", marks=pytest.mark.slow), "icarus"], indirect=True
+)
 def test_waves_show_expected_beside_actual(cocotb_simulator: CocotbSimulator, tmp_path: Path) -> None:
     BENCHES["microcircuit"].run(cocotb_simulator, config_name="signed", channels=3, steps=60, waves=tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
