@@ -80,6 +80,8 @@ def main() -> None:
         except (KeyboardInterrupt, typer.Abort):
             status = _interrupted(ending)
         except Exception as error:
+            if ending.received:  # what it has ended may have failed for that
+                sys.exit(_interrupted(ending))
             # Typer's own complaints are about arguments.
             describe = getattr(error, "format_message", None)
             status = _complain(describe(), 2) if describe else _status_of(error)
