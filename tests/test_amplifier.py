@@ -90,7 +90,7 @@ def test_the_analogue_path_has_the_registers_band_and_joins_chunks() -> None:
     assert abs(quiet.std(0) * 0.195 - 2.4).max() < 0.05
 
 
-@pytest.mark.parametrize("name", ["verilator", "icarus"])
+@pytest.mark.parametrize("name", ["verilator", pytest.param("icarus", marks=pytest.mark.slow)])
 def test_bench_passes(name: str) -> None:
     if SIMULATORS[name].version() is None:
         pytest.skip(f"{name} is not installed")

@@ -320,6 +320,7 @@ def test_no_arguments_show_the_help(microzone: Callable[..., Outcome]) -> None:
     assert outcome.status == 0 and "Usage" in outcome.out and "compare" in outcome.out
 
 
+@pytest.mark.slow
 def test_waves_go_into_deep_folders(microzone: Callable[..., Outcome]) -> None:
     deep = Path("a" * 100) / ("b" * 100)
     outcome = microzone(

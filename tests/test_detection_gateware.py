@@ -359,20 +359,16 @@ def test_parameters_are_read_back_and_what_is_not_there_is_rejected(config_name:
 
 @pytest.mark.parametrize(
     ("config_name", "electrodes", "frames"),
-    [
-        ("bandpass", 2, 400),
-        pytest.param("default", 1, 2000, marks=pytest.mark.slow),
-        pytest.param("narrow", 7, 2000, marks=pytest.mark.slow),
-        pytest.param("bandpass", 64, 300, marks=pytest.mark.slow),
-    ],
+    [("bandpass", 2, 400), ("default", 1, 2000), ("narrow", 7, 2000), ("bandpass", 64, 300)],
 )
+@pytest.mark.slow
 def test_the_replay_bench_passes(config_name: str, electrodes: int, frames: int) -> None:
     BENCHES["detection"].run(
         usable("verilator"), config_name=config_name, channels=electrodes, seed=3, steps=frames
     )
 
 
-@pytest.mark.parametrize("config_name", ["bandpass", "narrow"])
+@pytest.mark.parametrize("config_name", ["bandpass", pytest.param("narrow", marks=pytest.mark.slow)])
 def test_the_bench_passes_on_icarus(config_name: str) -> None:
     BENCHES["detection"].run(usable("icarus"), config_name=config_name, channels=3, seed=4, steps=60)
 

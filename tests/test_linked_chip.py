@@ -180,6 +180,7 @@ def test_telemetry_is_what_the_fixed_chip_does(sections: dict[str, Any]) -> None
     )
 
 
+@pytest.mark.slow
 def test_parameters_change_between_two_steps() -> None:
     """w and both δ of a commit count from one step on: w after it is that of a model which changed there."""
     config = with_slowest_clock(ChipConfig.make(**RECALIBRATED))

@@ -62,7 +62,7 @@ def test_the_origin_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "seed" not in dict(made_by({"origin": origin()}))
 
 
-@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize("adaptive", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_every_symbol_of_the_report_is_explained(
     microzone: Microzone, tmp_path: Path, adaptive: bool
 ) -> None:

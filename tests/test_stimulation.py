@@ -199,7 +199,7 @@ def test_what_is_within_the_limits_passes_one_cycle_later() -> None:
 
 
 @pytest.mark.parametrize("config_name", STIMULATION_CONFIGS)
-@pytest.mark.parametrize("name", ["verilator", "icarus"])
+@pytest.mark.parametrize("name", [pytest.param("verilator", marks=pytest.mark.slow), "icarus"])
 def test_benches_pass(name: str, config_name: str) -> None:
     if SIMULATORS[name].version() is None:
         pytest.skip(f"{name} is not installed")
