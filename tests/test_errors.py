@@ -80,10 +80,27 @@ def test_a_users_mistake_has_no_traceback_even_then(microzone: Microzone) -> Non
     assert done.status == 2 and done.err == "error: none.npz: No such file or directory\n"
 
 
-def test_who_stops_reading_is_told_nothing(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m microzone.tools.cli.main cfpc config | true; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path)
-    assert done.stderr == "" and done.stdout.split()[-1] in ("0", "1")
+UNBUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"])
+"""What is printed is written at once, or at the end: PYTHONUNBUFFERED says which."""
+
+
+def printing(tmp_path: Path, verb: str, where: str, unbuffered: str) -> tuple[int, str]:
+    """Status and stderr of a verb that prints, in a shell that says where to."""
+    command = f"{sys.executable} -m microzone.tools.cli.main {verb} {where}; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path,
+        env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+    )  # fmt: skip
+    return int(done.stdout.split()[-1]), done.stderr
+
+
+@UNBUFFERED
+@pytest.mark.parametrize("verb", ["cfpc config", "sim --list"])  # by print, and by rich
+def test_what_cannot_be_printed_is_one_line_at_most(tmp_path: Path, verb: str, unbuffered: str) -> None:
+    assert printing(tmp_path, verb, "| true", unbuffered) == (1, ""), "who stops reading is told nothing"
+    status, told = printing(tmp_path, verb, "> /dev/full", unbuffered)
+    assert status == 1 and told.startswith("error: No space left on device") and told.count("\n") == 1
+    assert printing(tmp_path, "cfpc config", ">&-", unbuffered) == (0, "")
 
 
 # --- tools that end as if all were well -------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 import tempfile
 import traceback
@@ -85,7 +86,22 @@ def main() -> None:
             # Typer's own complaints are about arguments.
             describe = getattr(error, "format_message", None)
             status = _complain(describe(), 2) if describe else _status_of(error)
-    sys.exit(status or 0)
+    sys.exit(_with_all_printed(status or 0))
+
+
+def _with_all_printed(status: int) -> int:
+    """Write what has been printed; a first failure is told, and who stops reading is told nothing."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError as error:
+        # Or else Python would try again at its end, and tell it in its own words.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        if not status:
+            status = 1 if isinstance(error, BrokenPipeError) else _status_of(error)
+    return status
 
 
 def _interrupted(ending: Ending) -> int:
