@@ -289,8 +289,9 @@ def usable(name: str) -> CocotbSimulator:
 
 @pytest.mark.parametrize(
     "name",
-    ["default", *(pytest.param(n, marks=pytest.mark.slow) for n in CFPC_CONFIGS if n != "default")],
+    CFPC_CONFIGS,
 )
+@pytest.mark.slow
 def test_the_bench_passes(name: str) -> None:
     told: list[str] = []
     steps = 300 if name == "default" else 3000

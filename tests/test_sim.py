@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,13 +38,18 @@ def _installed(name: str) -> Simulator:
     return chosen
 
 
-@pytest.fixture(params=list(SIMULATORS))
+def _slow_to_compile(names: Iterable[str]) -> list[Any]:
+    """As parameters; Verilator compiles for long. It also runs in tests/test_cli.py, always."""
+    return [pytest.param(name, marks=pytest.mark.slow if name == "verilator" else ()) for name in names]
+
+
+@pytest.fixture(params=_slow_to_compile(SIMULATORS))
 def simulator(request: pytest.FixtureRequest) -> Simulator:
     return _installed(request.param)
 
 
 @pytest.fixture(
-    params=[name for name, simulator in SIMULATORS.items() if isinstance(simulator, CocotbSimulator)]
+    params=_slow_to_compile(name for name, one in SIMULATORS.items() if isinstance(one, CocotbSimulator))
 )
 def cocotb_simulator(request: pytest.FixtureRequest) -> CocotbSimulator:
     simulator = _installed(request.param)
@@ -201,9 +208,6 @@ def test_a_design_that_does_not_compile_names_its_log(simulator: Simulator) -> N
         simulator.build(Design({"microcircuit.sv": "module top(; endmodule"}, "microcircuit"))
 
 
-@pytest.mark.parametrize(
-    "cocotb_simulator", [pytest.param("verilator", marks=pytest.mark.slow), "icarus"], indirect=True
-)
 def test_waves_show_expected_beside_actual(cocotb_simulator: CocotbSimulator, tmp_path: Path) -> None:
     BENCHES["microcircuit"].run(cocotb_simulator, config_name="signed", channels=3, steps=60, waves=tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
