@@ -38,7 +38,13 @@ class BitRate(NamedTuple):
 
     @classmethod
     def nearest(cls, *, clock_hz: float, baud: float) -> BitRate:
-        """The narrowest that is exact enough, else the most exact; ValueError as of :class:`Uart`."""
+        """The narrowest that is exact enough, else the widest.
+
+        Raises
+        ------
+        ValueError
+            If the clock cannot make the baud rate within 2 %, or gives less than 4 cycles a bit.
+        """
         if not 0 < _LEAST_CYCLES * baud <= clock_hz:
             raise ValueError(
                 f"{baud:g} baud: limit is {clock_hz / _LEAST_CYCLES:g} at a clock of {clock_hz:g} Hz"
@@ -71,10 +77,8 @@ class Uart(Component):
 
     Attributes
     ----------
-    phase_bits, increment : int
-        Width of the phase, and what a clock cycle adds.
-    baud : float
-        Bits a second as made.
+    phase_bits, increment, baud
+        As of :class:`BitRate`.
 
     Members
     -------
@@ -93,7 +97,7 @@ class Uart(Component):
     Raises
     ------
     ValueError
-        If the clock cannot make the baud rate within 2 %, or gives less than 4 cycles a bit.
+        As of :meth:`BitRate.nearest`.
     """
 
     rx: Signal

@@ -81,11 +81,8 @@ def main() -> None:
         except (KeyboardInterrupt, typer.Abort):
             status = _interrupted(ending)
         except Exception as error:
-            if ending.received:  # what it has ended may have failed for that
-                sys.exit(_interrupted(ending))
-            # Typer's own complaints are about arguments.
-            describe = getattr(error, "format_message", None)
-            status = _complain(describe(), 2) if describe else _status_of(error)
+            # What a signal has ended may have failed for that.
+            status = _interrupted(ending) if ending.received else _status_of(error)
     sys.exit(_with_all_printed(status or 0))
 
 
@@ -110,7 +107,7 @@ def _interrupted(ending: Ending) -> int:
 
 
 def _status_of(error: Exception) -> int:
-    """Complain in a line: of what a verb may end with, of the operating system, of a defect."""
+    """Complain in a line: of arguments, what a verb may end with, the operating system, a defect."""
     from ...gateware.toolchain import ToolError
     from ...golden_model.calibration.goals import CalibrationError
     from ...golden_model.config import ConfigError
@@ -119,6 +116,8 @@ def _status_of(error: Exception) -> int:
     from ..errors import UserError
     from ..host.link import LinkError
 
+    if describe := getattr(error, "format_message", None):  # of Typer: about arguments
+        return _complain(describe(), 2)
     if isinstance(error, CalibrationError | ConfigError | FileError | UserError):
         return _complain(str(error), 2)
     if isinstance(error, BenchFailure | LinkError | ToolError):
