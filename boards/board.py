@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from amaranth.hdl import Elaboratable
+
 from ..golden_model.calibration.default import calibrated_config
 from ..golden_model.config import ChipConfig
 from . import icebreaker, orangecrab, ulx3s
@@ -66,6 +68,13 @@ class Board:
             amplifier={"chips": chips, "channels": channels},
             electrodes={"pn": tuple(range(circuits)), "io": tuple(range(circuits, 2 * circuits))},
         )
+
+    def plan(self, top: Elaboratable) -> Any:
+        """What Amaranth makes of a top module for this board: a ``BuildPlan``, with RTLIL and constraints.
+
+        Without names of source lines, equal hardware is equal text.
+        """
+        return self.platform().prepare(top, "top", emit_src=False)
 
     def clock_port(self) -> str:
         """Where the oscillator goes into the top module."""

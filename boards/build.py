@@ -143,8 +143,7 @@ def build_bitstream(
     tools = family.versions()
 
     with Scratch() as folder:
-        # Pads and constraints are Amaranth's. Without names of source lines, equal hardware is equal text.
-        plan = board.platform().prepare(design.top(config, baud, identity), "top", emit_src=False)
+        plan = board.plan(design.top(config, baud, identity))
         plan.extract(folder)
         _, placing, packing, *_ = json.loads(plan.files["build_top.json"])["commands"]
         find_tool(packing[0])

@@ -30,9 +30,7 @@ def board_identity(board: Board, config: Configuration, baud: int) -> str:
     """
     design = design_of(config)
     design.check(board, config)
-    return identity_of(
-        *sources_of(board, board.platform().prepare(design.top(config, baud), "top", emit_src=False))
-    )
+    return identity_of(*sources_of(board, board.plan(design.top(config, baud))))
 
 
 def sources_of(board: Board, plan: Any) -> list[str]:

@@ -70,7 +70,7 @@ def test_a_board_is_added_as_its_page_says(tmp_path: Path, microzone: Callable[.
     design = DESIGNS["chip"]
     config = design.default(turned)
     design.check(turned, config)
-    plan = turned.platform().prepare(design.top(config, turned.baud), "top")
+    plan = turned.plan(design.top(config, turned.baud))
     constraints = plan.files["top.pcf"]
     assert isinstance(constraints, str) and "rhd_0__sclk" in constraints
     refused = microzone("build", "no-such-board", "--out", tmp_path)

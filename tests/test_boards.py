@@ -93,7 +93,7 @@ def test_every_port_of_the_top_is_constrained(name: str) -> None:
     """With two amplifier chips, by what Amaranth hands to nextpnr; the stop's pin is pulled up."""
     board = BOARDS[name]
     with mock.patch.object(top_module, "LinkedChip", StandIn):
-        plan = board.platform().prepare(Top(board.sized(2, 2), board.baud), "top", emit_src=False)
+        plan = board.plan(Top(board.sized(2, 2), board.baud))
     rtlil = plan.files["top.il"]
     ports = set(re.findall(r"(?:input|output|inout) \d+ +\\(\S+__io)$", rtlil, re.MULTILINE))
     suffix, placed = ("pcf", r"set_io (\S+) ") if name == "icebreaker" else ("lpf", r'COMP "(\S+)" SITE')

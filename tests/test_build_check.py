@@ -118,7 +118,7 @@ def test_a_session_over_the_pins_of_an_ecp5(tmp_path: Path) -> None:
 def mapped(board: Board, identity: str, folder: Path) -> str:
     """The netlist of a board, as a build hands it to nextpnr."""
     design, config = designs.DESIGNS["chip"], board.config()
-    plan = board.platform().prepare(design.top(config, board.baud, identity), "top", emit_src=False)
+    plan = board.plan(design.top(config, board.baud, identity))
     made = synthesise(board.family, plan.files["top.il"], folder, clock_hz=board.clock_hz, pads=True)
     return made.verilog.read_text()
 

@@ -60,7 +60,7 @@ def test_the_top_has_serial_line_and_lamps_alone(name: str) -> None:
     board = BOARDS[name]
     with mock.patch.object(top_module, "LinkedCfpc", StandIn):
         top = CfpcTop(DESIGNS["cfpc"].default(board), board.baud)
-    plan = board.platform().prepare(top, "top", emit_src=False)
+    plan = board.plan(top)
     rtlil = plan.files["top.il"]
     ports = set(re.findall(r"(?:input|output|inout) \d+ +\\(\S+__io)$", rtlil, re.MULTILINE))
     suffix, placed = ("pcf", r"set_io (\S+) ") if name == "icebreaker" else ("lpf", r'COMP "(\S+)" SITE')

@@ -133,10 +133,7 @@ def test_only_the_boards_that_a_configuration_is_for_have_one() -> None:
 def test_the_identity_is_that_of_the_design_without_it() -> None:
     """And the two differ in nothing else: every line that differs is one of the words of the registers."""
     plans = [
-        ICEBREAKER.platform().prepare(
-            designs.DESIGNS["chip"].top(CHIP, BAUD, identity), "top", emit_src=False
-        )
-        for identity in (NO_IDENTITY, SAID)
+        ICEBREAKER.plan(designs.DESIGNS["chip"].top(CHIP, BAUD, identity)) for identity in (NO_IDENTITY, SAID)
     ]
     first, second = (identity_of(*sources_of(ICEBREAKER, plan)) for plan in plans)
     assert first == chip_identity() != second
