@@ -20,7 +20,7 @@ from microzone.sim.blocks import BENCHES, amplifier_config
 from microzone.sim.build.simulators import SIMULATORS
 from microzone.sim.failure import BenchFailure
 from microzone.sim.loop.amplifier import AnaloguePath
-from support import changed as changed_module
+from support import applying, changed
 
 FULL = {"chips": 2, "channels": 32, "rate_hz": 30e3}
 
@@ -104,7 +104,7 @@ def test_bench_passes_at_other_sizes(channels: int, clock_hz: float) -> None:
     bench.run(SIMULATORS["verilator"], channels=channels, seed=4, steps=50)
 
 
-MUTANTS = {
+MUTANTS = applying({
     "eight dummies": (front_end, "[calibrate_command(), *[dummy] * CALIBRATION_DUMMIES]", "[dummy, calibrate_command(), *[dummy] * (CALIBRATION_DUMMIES - 1)]"),
     "no letter is checked": (front_end, "_Answer.READ: (high != 0) | (low != answered.byte)", "_Answer.READ: high[0] & ~high[0]"),
     "any chip fits": (front_end, "(high != 0) | ~known", "high != 0"),
@@ -119,17 +119,17 @@ MUTANTS = {
     "the answer of one command before": (front_end, "answered.eq(before)", "answered.eq(sent)"),
     "CS rises early": (spi, "halves == last_edge + 1", "halves == last_edge"),
     "a bit is lost": (spi, "last = first + last_edge - 2", "last = first + last_edge - 4"),
-}  # fmt: skip
+})  # fmt: skip
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", MUTANTS)
 def test_every_broken_front_end_fails_the_bench(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     module, old, new = MUTANTS[name]
-    changed = changed_module(module, old, new)
-    broken = changed.Amplifier if module is front_end else front_end.Amplifier
+    other = changed(module, old, new)
+    broken = other.Amplifier if module is front_end else front_end.Amplifier
     if module is spi:
-        monkeypatch.setattr(front_end, "SpiMaster", changed.SpiMaster)
+        monkeypatch.setattr(front_end, "SpiMaster", other.SpiMaster)
     config = ChipConfig.make(amplifier={"chips": 2, "channels": 2, "rate_hz": 30e3})
     text = to_verilog(broken(config), "front_end")
     monkeypatch.undo()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from microzone.golden_model import fixed
 from support import applying, changed
@@ -23,3 +26,12 @@ def test_a_change_of_no_table_is_an_error() -> None:
 def test_a_changed_module_is_another_one() -> None:
     other = changed(fixed, *ROWS[0])
     assert hasattr(other, "from_raw") and not hasattr(fixed, "from_raw")
+
+
+def test_each_file_that_breaks_a_source_has_its_changes_looked_at() -> None:
+    """Or takes them from a file that has; a table that was forgotten would be noticed by slow tests alone."""
+    for path in sorted(Path(__file__).parent.glob("test_*.py")):
+        text = path.read_text(encoding="utf-8")
+        if re.search(r"^from support import .*\bchanged\b", text, re.MULTILINE):
+            looked_at = "applying(" in text or re.search(r"^from test_\w+ import [A-Z]", text, re.MULTILINE)
+            assert looked_at, path.name
