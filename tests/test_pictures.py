@@ -13,6 +13,7 @@ import pytest
 from conftest import Outcome
 from generate.pages import DOCS
 from generate.pictures import DRAWN, PICTURES
+from generate.reproduced import reproduced_rows, rows_of_page
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.legend import Legend
@@ -22,6 +23,7 @@ from microzone.golden_model.calibration.calibration import calibrate
 from microzone.golden_model.experiment.protocol import TRAINING
 from microzone.tools.models import CONSTANT, Comparison, ModelName, run_model
 from microzone.tools.report import figures
+from microzone.tools.reproduce.command import FIGURES, WITH_INFERENCE
 from PIL import Image
 
 CONFIG = ChipConfig.make()
@@ -133,8 +135,6 @@ def test_what_leaves_a_page_is_seen() -> None:
 ROOT = DOCS.parent
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 QUICK = ("demo.png", "figures/cfpc-pursuit.png", "figures/cfpc-blink.png")
-UNMARKED = [name for name, picture in PICTURES.items() if picture.is_long]
-"""Drawn before pictures told what they show, by commands of many minutes: `make docs PICTURES=all` draws them."""
 
 
 def test_every_picture_of_the_documentation_has_a_command() -> None:
@@ -168,7 +168,7 @@ def mark(path: Path) -> dict[str, str]:
         return {name: str(value) for name, value in image.info.items()}
 
 
-@pytest.mark.parametrize("name", [name for name in PICTURES if name not in UNMARKED])
+@pytest.mark.parametrize("name", PICTURES)
 def test_a_picture_says_its_command(name: str) -> None:
     assert mark(DOCS / name)["Command"] == PICTURES[name].command
 
@@ -177,8 +177,8 @@ def test_a_picture_says_its_command(name: str) -> None:
     "name",
     [
         pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
-        for name in PICTURES
-        if name not in UNMARKED
+        for name, picture in PICTURES.items()
+        if not picture.is_long
     ],
 )
 def test_a_picture_is_what_its_command_draws(name: str, microzone: Callable[..., Outcome]) -> None:
@@ -187,6 +187,19 @@ def test_a_picture_is_what_its_command_draws(name: str, microzone: Callable[...,
     done = microzone(*shlex.split(picture.command)[1:])
     assert done.status == 0, done.err
     assert mark(DOCS / name)["Plotted"] == mark(Path(picture.file))["Plotted"], f"make docs PICTURES={name}"
+
+
+@pytest.mark.slow
+def test_the_page_of_reproduce_is_what_it_says(microzone: Callable[..., Outcome]) -> None:
+    """Its table and its pictures, but for the figures whose training differs from machine to machine."""
+    names = [name for name in FIGURES if name not in WITH_INFERENCE]
+    done = microzone("reproduce", *names, "--out", "out")
+    assert done.status == 0, done.err
+    assert rows_of_page(names) == reproduced_rows(Path("out"), names), "make docs PICTURES=all"
+    drawn = {f"figures/reproduce-figure-{name}.png": f"out/figure-{name}.png" for name in names}
+    for picture, path in drawn.items():
+        if picture in PICTURES:
+            assert mark(DOCS / picture)["Plotted"] == mark(Path(path))["Plotted"], picture
 
 
 @pytest.mark.parametrize("name", DRAWN)

@@ -1,9 +1,9 @@
 """The pictures of README.md and docs/: each is what the command shown beside it draws.
 
 ``make docs`` runs the commands and takes their pictures, ``make docs PICTURES="session.png"`` only those that
-are named, ``make docs PICTURES=all`` also those that take long. A picture has the digest of its numbers in it
-(:func:`microzone.tools.report.figures.plotted`); a test runs the command, and compares that. Bytes or pixels
-would differ with every version of a font.
+are named, ``make docs PICTURES=all`` also those that take long, and the table of docs/reproduce.md. A picture
+has the digest of its numbers in it (:func:`microzone.tools.report.figures.plotted`); a test runs the command,
+and compares that. Bytes or pixels would differ with every version of a font.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from microzone.golden_model.config import ChipConfig
+from microzone.tools.reproduce.command import FIGURES, WITH_INFERENCE
 from microzone.tools.sessions.preparation_figure import draw_preparation
+
+from . import reproduced
 
 __all__ = ["DRAWN", "PICTURES", "Picture", "draw_pictures"]
 
@@ -40,7 +43,7 @@ class Picture:
     before : tuple of str
         Commands whose files it reads.
     is_long : bool
-        It takes many minutes, or needs the extra `inference`.
+        It takes minutes, or needs the extra `inference`.
     """
 
     command: str
@@ -50,7 +53,7 @@ class Picture:
     is_long: bool = False
 
 
-_REPRODUCED = ("10", "11", "8", "16", "cfpc-4")
+_REPRODUCE = "microzone reproduce all"
 _BOARD = r"printf '[time]\nclock_hz = 12e6\n' > board.toml"
 _WANTED = "--want well_timed=0.4+-0.2 --want drift=0+-0.15 --want extinction=0.3 --check-rtl"
 _INFER = f"microzone infer --config board.toml {_WANTED}"
@@ -70,18 +73,9 @@ PICTURES: Mapping[str, Picture] = {
     ),
     **{
         f"figures/reproduce-figure-{name}.png": Picture(
-            f"microzone reproduce {name}", f"reproduce-output/figure-{name}.png", "microzone reproduce all"
+            _REPRODUCE, f"reproduce-output/figure-{name}.png", is_long=True
         )
-        for name in _REPRODUCED
-    },
-    **{
-        f"figures/reproduce-figure-{name}.png": Picture(
-            f"microzone reproduce {name}",
-            f"reproduce-output/figure-{name}.png",
-            "microzone reproduce all",
-            is_long=True,
-        )
-        for name in ("dsn-2", "dsn-go-no-go")
+        for name in ("10", "11", "8", "16", "cfpc-4", *WITH_INFERENCE)
     },
     **{
         f"figures/infer-{name}.png": Picture(
@@ -141,5 +135,8 @@ def draw_pictures(names: Iterable[str]) -> None:
             for command in commands:
                 print(command, flush=True)
                 subprocess.run(command, shell=True, cwd=folder, env=env, check=True)
+            if _REPRODUCE in commands:
+                rows = reproduced.reproduced_rows(Path(folder, "reproduce-output"), FIGURES)
+                reproduced.PAGE.write_text(reproduced.page_with(rows), encoding="utf-8")
             for name in of:
                 shutil.copyfile(Path(folder, PICTURES[name].file), DOCS / name)
