@@ -25,8 +25,8 @@ def reproduced_rows(folder: Path, figures: Iterable[str]) -> list[str]:
         _, _, page = files_of(figure)
         lines = (folder / page).read_text(encoding="utf-8").splitlines()
         tables = [[cell.strip() for cell in line[1:-1].split("|")] for line in lines if line.startswith("|")]
-        for statement, paper, needs, of_float, of_fixed, _, verdict in tables[2:]:
-            ours = of_fixed or of_float
+        for statement, paper, needs, of_float, of_fixed, of_rtl, verdict in tables[2:]:
+            ours = of_fixed or of_float or of_rtl
             if of_float and of_fixed and of_float.partition(" (")[0] != of_fixed.partition(" (")[0]:
                 ours = f"{of_float}; fixed {of_fixed}"
             holds = "yes" if verdict == "holds" else "**no**"
