@@ -171,7 +171,7 @@ def test_a_session_over_the_pins_of_the_bitstream_s_netlist(microzone: Callable[
     netlist = BuiltNetlist.load(Path("build/icebreaker"))
     placed = (Path("build/icebreaker") / "icebreaker.json").read_bytes()
     assert hashlib.sha256(placed).hexdigest() == report["netlist"]["json"]
-    for signal in ("uart.found", "chip.chip.stimulation.interlock.delivered_cathodic"):
-        with pytest.raises((BenchFailure, LinkError)) as found:
-            check_netlist(replace(netlist, verilog=broken(netlist.verilog, signal)))
-        print(signal, found.value)
+    other = broken(netlist.verilog, "chip.chip.stimulation.interlock.delivered_cathodic")
+    with pytest.raises((BenchFailure, LinkError)) as found:
+        check_netlist(replace(netlist, verilog=other))
+    print(found.value)

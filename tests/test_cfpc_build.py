@@ -18,7 +18,7 @@ from amaranth.sim import Simulator
 from microzone.boards import designs
 from microzone.boards import top as top_module
 from microzone.boards.board import BOARDS
-from microzone.boards.build import SEEDS, build_bitstream
+from microzone.boards.build import build_bitstream
 from microzone.boards.designs import DESIGNS, design_of
 from microzone.boards.table import RECORDED, RESOURCES
 from microzone.boards.top import CfpcTop
@@ -211,15 +211,9 @@ def test_the_recorded_builds_meet_what_is_promised() -> None:
 @pytest.mark.parametrize("name", ["icebreaker", "ulx3s", "orangecrab"])
 def test_the_filter_is_built(name: str, tmp_path: Path) -> None:
     board = BOARDS[name]
-    reports = []
-    for number in range(2):
-        out = tmp_path / str(number)
-        out.mkdir()
-        seeds = SEEDS if not reports else [reports[0].seed]
-        reports.append(build_bitstream(board, DESIGNS["cfpc"].default(board), out, seeds=seeds))
-    assert reports[0].sha256 == reports[1].sha256, "same seed, same bitstream"
-    assert reports[0].fmax_hz >= board.clock_hz
+    report = build_bitstream(board, DESIGNS["cfpc"].default(board), tmp_path)
+    assert report.fmax_hz >= board.clock_hz
     recorded = json.loads(RESOURCES.read_text(encoding="utf-8"))["cfpc"][name]["shifted"]
-    use = reports[0].logic_cells
+    use = report.logic_cells
     assert use.used <= 1.02 * recorded["logic_cells"][0], "run `python -m microzone.boards.table`"
-    assert reports[0].dsps.used > 0
+    assert report.dsps.used > 0
