@@ -287,10 +287,7 @@ def usable(name: str) -> CocotbSimulator:
     return simulator
 
 
-@pytest.mark.parametrize(
-    "name",
-    CFPC_CONFIGS,
-)
+@pytest.mark.parametrize("name", ["default", "undelayed", "four-state"])  # Icarus takes them all
 @pytest.mark.slow
 def test_the_bench_passes(name: str) -> None:
     told: list[str] = []

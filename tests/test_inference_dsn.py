@@ -414,7 +414,7 @@ def test_the_mean_field_has_a_gradient_everywhere_in_the_box() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "differentiable"), [(1, True), (2, True), (3, True), (1, False)])
+@pytest.mark.parametrize(("seed", "differentiable"), [(2, True), (1, False)])
 def test_the_linear_system(seed: int, differentiable: bool) -> None:
     found = fit_dsn(
         linear_system.statistics, linear_system.TARGETS, [linear_system.BOX[0]] * 4, [linear_system.BOX[1]] * 4,
@@ -439,18 +439,3 @@ def test_the_linear_system(seed: int, differentiable: bool) -> None:
         order = np.argsort(draws[:, column])
         share = np.searchsorted(np.sort(z[:, column]), draws[order, column]) / len(z)
         assert np.abs(share - np.cumsum(weights[order])).max() < 0.04, linear_system.NAMES[column]
-
-
-@pytest.mark.slow
-def test_rank_one_networks_of_a_trained_dsn_do_the_task() -> None:
-    neurons, count = 1000, 400
-    found = fit_dsn(
-        lambda z: rank_one.mean_field(z, neurons), rank_one.TARGETS, rank_one.LOW, rank_one.HIGH,
-        seed=1, scale=rank_one.SCALE, settings=Settings(**rank_one.TRAINING),
-    )  # fmt: skip
-    assert found.converged
-    z = found.sample(count, 1)
-    seen = rank_one.simulate_networks(z, neurons, seed=1)
-    away = (seen.mean(axis=0) - rank_one.TARGETS) / rank_one.SCALE
-    error = seen.std(axis=0) / math.sqrt(count) / rank_one.SCALE
-    assert (np.abs(away) < 3 * error + 0.1).all(), (away, error)

@@ -214,34 +214,34 @@ def test_the_core_as_synthesised(family: FamilyName, icarus: Simulator) -> None:
 
 
 # Verilator needs minutes to compile a netlist: what it would find on one family's cells it finds on the other's.
-BY_VERILATOR: list[tuple[str, dict[str, Any]]] = [
-    ("microcircuit", {"channels": 1}),
-    ("recalibration", {"steps": 500}),
-    ("amplifier", {"channels": 2, "steps": 100}),
-    ("stimulation", {"config_name": "biphasic"}),
-    ("link", {}),
-]
-BY_ICARUS: list[tuple[str, dict[str, Any]]] = [
-    ("microcircuit", {"channels": 7, "config_name": "signed", "steps": 600}),
-    ("recalibration", {"channels": 2, "config_name": "narrow"}),
-    ("amplifier", {"channels": 1, "steps": 20}),
-    ("detection", {"channels": 2, "steps": 100}),
-    ("stimulation", {"config_name": "monophasic", "steps": 500}),
-    ("link", {"steps": 100}),
-    ("cfpc", {"config_name": "general", "steps": 100}),
+ICE40, BOTH = ("ice40",), tuple(FAMILIES)
+BENCHES_OF_NETLISTS: list[tuple[str, str, tuple[FamilyName, ...], dict[str, Any]]] = [
+    ("microcircuit", "verilator", ICE40, {"channels": 1}),
+    ("microcircuit", "icarus", BOTH, {"channels": 7, "config_name": "signed", "steps": 600}),
+    ("recalibration", "verilator", ICE40, {"steps": 500}),
+    ("recalibration", "icarus", BOTH, {"channels": 2, "config_name": "narrow"}),
+    # Not by Icarus: the bench refuses it, since the pads of a netlist glitch there.
+    ("amplifier", "verilator", BOTH, {"channels": 2, "steps": 100}),
+    ("detection", "icarus", BOTH, {"channels": 2, "steps": 40}),
+    ("stimulation", "verilator", ICE40, {"config_name": "biphasic"}),
+    ("stimulation", "icarus", BOTH, {"config_name": "monophasic", "steps": 500}),
+    ("link", "verilator", ICE40, {}),
+    ("link", "icarus", BOTH, {"steps": 100}),
+    ("cfpc", "icarus", BOTH, {"config_name": "general", "steps": 100}),
 ]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("family", "block", "name", "options"),
+    ("block", "name", "family", "options"),
     [
-        *(("ice40", block, "verilator", options) for block, options in BY_VERILATOR),
-        *((family, block, "icarus", options) for family in FAMILIES for block, options in BY_ICARUS),
+        pytest.param(block, name, family, options, id=f"{block}-{name}-{family}")
+        for block, name, those, options in BENCHES_OF_NETLISTS
+        for family in those
     ],
 )
 def test_benches_pass_on_the_netlist(
-    family: FamilyName, block: str, name: str, options: dict[str, Any], request: pytest.FixtureRequest
+    block: str, name: str, family: FamilyName, options: dict[str, Any], request: pytest.FixtureRequest
 ) -> None:
     simulator = request.getfixturevalue("icarus") if name == "icarus" else SIMULATORS[name]
     told: list[str] = []

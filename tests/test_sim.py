@@ -120,10 +120,8 @@ def test_every_broken_recalibration_fails_the_cocotb_benches(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("config_name", "channels"), [("default", 1), ("default", 2), ("default", 64), ("undelayed", 2)]
-)
-def test_ports_of_every_size_on_verilator(config_name: str, channels: int) -> None:
+@pytest.mark.parametrize(("config_name", "channels"), [("default", 1), ("default", 64), ("undelayed", 2)])
+def test_ports_of_more_sizes_on_verilator(config_name: str, channels: int) -> None:
     simulator = _installed("verilator")
     BENCHES["microcircuit"].run(
         simulator, config_name=config_name, channels=channels, seed=channels + 1, steps=200
@@ -173,16 +171,12 @@ def test_every_broken_core_fails_the_cocotb_benches(
             return to_verilog(core(config, channels), "microcircuit")
 
     monkeypatch.setattr(bench_module, "core_verilog", broken_verilog)
-    failures = []
-    for config_name, channels in (("signed", 3), ("default", 1)):
-        try:
+    with pytest.raises(BenchFailure) as failure:
+        for config_name, channels in (("signed", 3), ("default", 1)):
             BENCHES["microcircuit"].run(
                 quickest, config_name=config_name, channels=channels, seed=2, steps=600
             )
-        except BenchFailure as failure:
-            failures.append(str(failure))
-    print(f"{name}: {failures}")
-    assert failures, "no bench tells this core from the model"
+    print(f"{name}: {failure.value}")
 
 
 def test_a_core_that_hangs_is_a_failure(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
