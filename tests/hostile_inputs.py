@@ -67,6 +67,16 @@ def events(path: str = "good.npz", **entries: Any) -> str:
     return path
 
 
+def training(path: str = "training.npz") -> str:
+    """Trials, and 30 s of spontaneous activity after them."""
+    spontaneous = np.arange(30500, 60000, 900)
+    return events(
+        path, n_steps=60000, us=np.arange(640, 29200, 1500), spontaneous_start=30000,
+        pn=np.concatenate([np.arange(500, 29000, 1500), spontaneous + 100]),
+        io=np.concatenate([np.arange(650, 29200, 1500), spontaneous]),
+    )  # fmt: skip
+
+
 def result(path: str = "result.npz") -> str:
     np.savez(path, cr=np.array([600]), w=np.full(30000, 0.5), config=np.array(""))
     return path
@@ -557,7 +567,7 @@ SLOTS: dict[str, tuple[str, Callable[[str], list[str]]]] = {
         "toml",
         lambda x: ["detect", recording(), "--config", x, "--channel", "HIGH", "--rate", "25000", "--out", "e.npz"],
     ),
-    "calibrate config": ("toml", lambda x: ["calibrate", events(), "--config", x, "--out", "c.toml"]),
+    "calibrate config": ("toml", lambda x: ["calibrate", training(), "--config", x, "--out", "c.toml"]),
     "verilog config": ("toml", lambda x: ["verilog", "--config", x, "--out", "v.sv"]),
     "build config": ("toml", lambda x: ["build", "icebreaker", "--config", x, "--out", "o"]),
     "session config": ("toml", lambda x: ["session", "--config", x, "--paired", "1", "--out", "o"]),
@@ -676,7 +686,7 @@ USUAL: dict[str, Callable[[], list[str]]] = {
     "verilog": lambda: ["verilog", "--out", "v.sv"],
     "session": lambda: ["session", "--out", "o"],
     "detect": lambda: ["detect", recording(), "--channel", "HIGH", "--rate", "25000", "--out", "e.npz"],
-    "calibrate": lambda: ["calibrate", events(spontaneous_start=28000), "--out", "c.toml"],
+    "calibrate": lambda: ["calibrate", training(), "--out", "c.toml"],
     "cfpc pursuit": lambda: ["cfpc", "pursuit", "--model", "float", "--trials", "2"],
     "cfpc blink": lambda: ["cfpc", "blink", "--model", "float", "--trials", "2"],
     "cfpc robustness": lambda: ["cfpc", "robustness", "--trials", "1"],
