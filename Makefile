@@ -25,10 +25,15 @@ inference: .venv/.inference ## what `microzone infer --method dsn` and `npe` nee
 demo: setup ## an experiment on float, fixed and RTL: verdict and figure in demo-output/
 	$(BIN)/microzone demo
 
-test: lint ## lint, types and all tests but the slow ones, in minutes
+# Tests run on two processes, which must not both be the first to call a tool.
+.venv/.compiled: .venv/.installed tools/first_calls.sh
+	tools/first_calls.sh nextpnr-ice40 icepack nextpnr-ecp5 ecppack
+	touch $@
+
+test: lint .venv/.compiled ## lint, types and all tests but the slow ones, in minutes
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10 -m "not slow"
 
-test-all: lint ## the slow tests too: more synthesis, every core broken on purpose
+test-all: lint .venv/.compiled ## the slow tests too: more synthesis, every core broken on purpose
 	$(BIN)/python -m pytest -n 2 --dist worksteal --durations=10
 
 formal: setup ## proofs of interlocks, link and its queue; a bounded search of the microcircuit

@@ -406,9 +406,10 @@ def pretend(monkeypatch: pytest.MonkeyPatch, folder: Path, results: list[float |
     """Programs whose results are known: each seed's Fmax in MHz, or how it fails."""
     folder.mkdir()
     for variable, text in PRETENDED.items():
-        program = folder / variable.lower()
-        head = f"#!{sys.executable}\nimport json, sys\nRESULTS = {results!r}\n"
-        program.write_text(head + text)
+        program, script = folder / variable.lower(), folder / f"{variable.lower()}.py"
+        script.write_text(f"import json, sys\nRESULTS = {results!r}\n{text}")
+        # Python may lie in a folder with a blank, and a first line of "#!" takes none.
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{script}" "$@"\n')
         program.chmod(program.stat().st_mode | stat.S_IXUSR)
         monkeypatch.setenv(variable, str(program))
 

@@ -363,7 +363,7 @@ def kill_rounds(recorded: Path, tmp_path: Path, rounds: int) -> None:
         folder = tmp_path / str(number)
         pid = forked(lambda folder=folder: record_for_ever(folder))  # type: ignore[misc]
         end = time.monotonic() + 60
-        wanted = rng.randrange(2_000, (recorded / "kept").stat().st_size)
+        wanted = rng.randrange(2_000, (recorded / "kept").stat().st_size * 3 // 4)
         while (folder / JOURNAL).stat().st_size < wanted if (folder / JOURNAL).exists() else True:
             assert time.monotonic() < end
             time.sleep(0.001)

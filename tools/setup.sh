@@ -40,4 +40,5 @@ if ! .venv/bin/python -c 'import find_libpython, sys; sys.exit(find_libpython.fi
         rm -rf "$unpacked"
     fi
 fi
+tools/first_calls.sh yosys
 touch .venv/.installed
