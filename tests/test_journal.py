@@ -363,14 +363,16 @@ def kill_rounds(recorded: Path, tmp_path: Path, rounds: int) -> None:
         folder = tmp_path / str(number)
         pid = forked(lambda folder=folder: record_for_ever(folder))  # type: ignore[misc]
         end = time.monotonic() + 60
-        wanted = rng.randrange(2_000, (recorded / "kept").stat().st_size * 3 // 4)
+        wanted = rng.randrange(2_000, (recorded / "kept").stat().st_size)
         while (folder / JOURNAL).stat().st_size < wanted if (folder / JOURNAL).exists() else True:
             assert time.monotonic() < end
             time.sleep(0.001)
-        time.sleep(rng.random() / 50)
+        time.sleep(rng.random() / 500)
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
-        assert not (folder / "report.json").exists(), "killed too late to tell"
+        if (folder / "report.json").exists():  # too late: it had come to its end
+            assert Events.load(folder / "events.npz").n_steps == STEPS
+            continue
         with pytest.raises(FileError, match="was not brought to its end: `microzone host recover"):
             record_session(connect(device()), CONFIG, folder, n_steps=STEPS, overwrite=True)
         convert(folder / JOURNAL, folder)
