@@ -63,8 +63,8 @@ docs: setup ## the generated parts of docs/ and its pictures; PICTURES="sweep.pn
 	PYTHONPATH=$(DOCS) $(BIN)/python -m generate $(PICTURES)
 
 site: setup ## docs/ as HTML in build/site; warnings are errors
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet --fresh-env --write-all \
-	    -b html -d $(SITE).doctrees $(DOCS) $(SITE)
+	"$(BIN)/python" -m sphinx --fail-on-warning --keep-going --quiet --fresh-env --write-all \
+	    -b html -d "$(SITE).doctrees" "$(DOCS)" "$(SITE)"
 
 lock: setup ## the lock files of requirements/, after a bound of pyproject.toml has changed; UPGRADE=1: the newest
 	tools/lock.sh

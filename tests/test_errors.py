@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,7 +87,9 @@ UNBUFFERED = pytest.mark.parametrize("unbuffered", ["", "1"])
 
 def printing(tmp_path: Path, verb: str, where: str, unbuffered: str) -> tuple[int, str]:
     """Status and stderr of a verb that prints, in a shell that says where to."""
-    command = f"{sys.executable} -m microzone.tools.cli.main {verb} {where}; echo ${{PIPESTATUS[0]}}"
+    command = (
+        f"{shlex.quote(sys.executable)} -m microzone.tools.cli.main {verb} {where}; echo ${{PIPESTATUS[0]}}"
+    )
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path,
         env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
