@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 if [ -n "${MICROZONE_CACHE:-}" ]; then
-    export YOWASP_CACHE_DIR="$MICROZONE_CACHE/yowasp"
+    export YOWASP_CACHE_DIR="${YOWASP_CACHE_DIR:-$MICROZONE_CACHE/yowasp}"
 fi
 for tool in "$@"; do
     # icepack has no option that ends with status 0.
